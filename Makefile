@@ -1,0 +1,129 @@
+# `make` alone lists what there is. Nothing but make and Python 3.11 or newer has to be there first.
+
+PYTHON ?= python3
+PORT ?= 5000
+
+# An active conda environment made from environment.yml is used as it is; else .venv is made here.
+VENV := $(if $(filter deimos,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX),.venv)
+PY := $(VENV)/bin/python
+ENV := $(VENV)/.deimos-installed
+LOCK := $(if $(PIP_TORCH_ARGS),$(VENV)/without-torch.lock,requirements.lock)
+
+ifdef SCALE
+WHY := as asked
+else ifneq ($(findstring GPU,$(shell (nvidia-smi -L) 2>/dev/null)),)
+SCALE := paper
+WHY := this machine has a CUDA GPU
+else
+SCALE := quick
+WHY := this machine has no CUDA GPU
+endif
+ifneq ($(filter-out paper quick smoke,$(SCALE))$(word 2,$(SCALE)),)
+$(error SCALE is "$(SCALE)" but must be paper, quick or smoke)
+endif
+ifneq ($(shell case "$(N)" in (0*|*[!0-9]*) echo wrong;; esac),)
+$(error N is "$(N)" but must be a number of repeats, from 1)
+endif
+
+EXECUTED := notebooks/executed
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,$(NOTEBOOKS)))
+FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
+# What an experiment's numbers come from: restyling a figure costs no GPU hour.
+SCIENCE := $(filter-out $(addprefix deimos/,__init__.py figures.py paper.py provenance.py record.py reproduce.py \
+	stats.py store.py tracking.py views.py),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+SETTINGS := $(EXECUTED)/.settings
+CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
+BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py))
+NBSTRIPOUT := nbstripout --verify \
+	--extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
+
+execute = @$(PY) -m deimos.reproduce $< --scale $(SCALE) $(if $(N),--repeats $(N))
+SUBMAKE := $(MAKE) -s --no-print-directory SCALE=$(SCALE) N=$(N)
+
+.PHONY: help
+help: ## this list
+	@awk -F ' *## ' '/^[a-z].*: .*## /{sub(/:.*/, "", $$1); printf "  make %-32s %s\n", $$1, $$2}' Makefile
+	@echo; echo "SCALE=paper|quick|smoke (here $(SCALE): $(WHY)), N=repeats, PORT=5000, PYTHON=python3;"
+	@echo "DEIMOS_DATA=folder is looked in before anything is downloaded. PIP_TORCH_ARGS=\"--index-url URL\""
+	@echo "takes torch from another index (such as PyTorch's own for CPUs), the rest from the lock."
+
+.PHONY: env
+env: $(ENV) ## the environment: every package at the version and hash of requirements.lock
+$(ENV): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("deimos needs Python 3.11 \
+	or newer and $(PYTHON) is %d.%d: name another, as in make PYTHON=python3.12" % v[:2])'
+	@echo "Installing requirements.lock into $(VENV): 7 GB, about 4 minutes the first time."
+	@test -n "$(filter-out .venv,$(VENV))" || $(PYTHON) -m venv .venv
+ifdef PIP_TORCH_ARGS
+	@$(PY) -m pip install --quiet $(PIP_TORCH_ARGS) $$(awk '/^torch(vision)?==/ {print $$1}' requirements.lock)
+	@awk '/^[^ ]/ {keep = !/^(torch|triton|nvidia-|cuda-)/} keep' requirements.lock > $(LOCK)
+endif
+	@$(PY) -m pip install --quiet --require-hashes -r $(LOCK)
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PY) -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" > /dev/null
+	@touch $@
+
+.PHONY: lock
+lock: ## requirements.lock anew from pyproject.toml; pins stay unless UPGRADE=--upgrade
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet uv
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
+
+.PHONY: data
+data: $(ENV) ## fetch the data sets, or check those that are there
+	@$(PY) -m deimos.data
+
+.PHONY: reproduce
+reproduce: ## every notebook, figure and table (SCALE, N), then a table of how they went
+	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
+	@$(SUBMAKE) env
+	@$(SUBMAKE) --keep-going $(EXPERIMENTS) || true
+	@$(SUBMAKE) $(FIGURES) || true
+	@$(PY) -m deimos.reproduce --summary
+
+notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
+	$(execute)
+
+# 99 reads the record alone, so it is due after any execution, even one that failed.
+$(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py) $(CHOSEN) \
+	$(filter-out %/99-figures-and-tables.json,$(wildcard $(EXECUTED)/*.json)) | $(ENV)
+	$(execute)
+
+.PHONY: figures
+figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## figures and tables anew from the record
+	$(execute)
+
+# Rewritten only when SCALE or N differ from last time.
+.PHONY: settings
+$(SETTINGS): settings
+	@mkdir -p $(@D)
+	@echo "$(SCALE) $(N)" | cmp -s - $@ || echo "$(SCALE) $(N)" > $@
+
+.PHONY: test
+test: $(ENV) ## the tests, in minutes and without a GPU
+	@$(PY) -m pytest -q --durations=10
+
+.PHONY: ui
+ui: $(ENV) ## browse every run in MLflow on this machine alone (PORT)
+	@$(PY) -m deimos.tracking --ui $(PORT)
+
+.PHONY: lab
+lab: $(ENV) ## the notebooks in JupyterLab, on this machine alone
+	@$(PY) -m jupyterlab --ip 127.0.0.1 --notebook-dir notebooks
+
+.PHONY: bench $(BENCHMARKS)
+bench: $(BENCHMARKS) ## the benchmarks, one after another
+$(BENCHMARKS): bench-%: benchmarks/%.py $(ENV)
+	@$(PY) $<
+
+.PHONY: lint
+lint: $(ENV) ## ruff, and no output in any notebook
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(VENV)/bin/$(NBSTRIPOUT) $(NOTEBOOKS)
+
+.PHONY: clean
+clean: ## remove executed notebooks and caches; never data or runs
+	rm -rf $(EXECUTED) .pytest_cache .ruff_cache .hypothesis deimos.egg-info \
+	deimos/__pycache__ tests/__pycache__ benchmarks/__pycache__ notebooks/.ipynb_checkpoints

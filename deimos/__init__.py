@@ -1,0 +1,18 @@
+"""Active learning by expected improvement maximization (DEIMOS), and the reproduction of its paper.
+
+    expected_improvement   the paper: covariance, EI, conditioning, greedy and optimal batches
+    fast_selection         the same greedy batch without the covariance matrix, exact
+    optimality             greedy against the best batch (App. A)
+    mc_dropout             J masks drawn once and shared by every point
+    networks, training     the paper's nets, and how they are fitted from scratch
+    baselines              the acquisition functions DEIMOS is compared with
+    data                   the tasks: where files come from, and how we know they are the right ones
+    loop                   label, fit, evaluate, acquire, for a fleet of runs
+    tracking               the record in MLflow (with record, store, views, provenance)
+    stats, verdicts        the paper's tests and ours, and what they say of each claim
+    figures, paper         the paper's figures and numbers
+    reproduce              one notebook, headless
+
+Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in regression) ·
+n candidates · b batch size · `noise` τ⁻¹ · `smoothing` τ_s⁻¹ · `decay` C, with λ = C/N.
+"""

@@ -1,0 +1,239 @@
+"""The greedy batch without the covariance matrix: Algorithm 1 in mask space, exact (§4).
+
+V = τ⁻¹I + FᵀF, with F the centred predictions over √(J−1), so J × J matrices say it all. Let
+M be what the batch so far has left of the J × J identity, G = Σ_j f_jf_jᵀ and H = MGM. With the
+c × c blocks P_i = f_iᵀMf_i and Q_i = f_iᵀHf_i,
+
+    eq. 5:  EI(i) = tr((P_i + τ⁻¹I)⁻¹(Q_i + τ⁻¹P_i)) + cτ⁻¹     a picked point leaves G,
+    eq. 6:  EI(i) = tr((P_i + τ_s⁻¹I)⁻¹Q_i)                     a picked point stays in G,
+
+and one more label lowers P and Q by products of a few J-vectors with F: O(S J c²) a pick,
+O(S J c) memory, nothing S × S.
+
+Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
+BLOCK = 2**17  # numbers of P worked on at a time, so that they stay in the processor's cache
+
+
+def select(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    batch_size: int,
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+) -> Int[Tensor, " b"]:
+    """What `greedy_batch` picks from `covariance(predictions, noise)`, without that matrix.
+
+    `noise` is τ⁻¹ (eq. 5, and classification as the authors ran it), `smoothing` is τ_s⁻¹ (eq. 6
+    as printed); at most one of them is not 0.
+    """
+    return select_with_gains(predictions, candidates, batch_size, noise, smoothing)[0]
+
+
+@torch.no_grad()
+def select_with_gains(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    batch_size: int,
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
+    """The batch, and the expected improvement of each of its points given those before it."""
+    if noise < 0 or smoothing < 0 or (noise and smoothing):
+        raise ValueError(f"got {noise=} and {smoothing=}, wanted one ≥ 0 and the other 0")
+    check_predictions(predictions)
+    candidates = in_order(candidates, predictions.shape[1], batch_size)
+    F, scale = standard_features(predictions, noise + smoothing)
+    others = torch.ones(F.shape[2], dtype=torch.bool, device=F.device)
+    others[candidates] = False
+    F, rest = F[:, :, candidates], F[:, :, others]
+
+    eps = torch.finfo(F.dtype).eps
+    nugget = (noise + smoothing) / scale or 64 * eps  # without one 0/0 is 0, not rounding / 0
+    noise = noise / scale
+    own_noise = noise * predictions.shape[2]  # what a label takes away at its point, any point
+    delicate = F.shape[1] > 1 and nugget < 1e-4
+    bonus = torch.full_like(F[0, 0], own_noise)
+    picked, gains, nothing, fresh = [], [], 0.0, False
+    while True:
+        if not fresh:
+            if delicate:
+                F = uncorrelated(F)
+            M, H = torch.eye(len(F)).to(F), second_moment(F) + second_moment(rest)
+            P, Q, score = blocks(F, H, noise, nugget)
+            start, known, fresh = Q.diagonal().clone(), len(picked), True
+            start[picked] = 0
+            greatest = start.max().item()
+        total = score + bonus
+        best, top = first_best(total, nothing)
+
+        # P and Q keep the rounding errors of what they were at the start. Before these can be
+        # seen beside the best score, start afresh: the features lose nothing.
+        visible = eps**-0.25 * max(top - own_noise, 0)
+        stale = delicate or (
+            greatest > nugget * visible
+            and (start / (P.diagonal().clamp(min=0) + nugget)).max() > visible
+        )
+        if stale and len(picked) > known:
+            R = root(F[:, :, picked[known:]].flatten(1), nugget)
+            if noise:
+                F[:, :, picked] = 0
+            F, rest, fresh = project(R, F), project(R, rest), False
+            continue
+        picked.append(best)
+        gains.append(total[best])
+        if len(picked) == batch_size:
+            return candidates[picked], torch.stack(gains) * scale
+        if noise + smoothing == 0:
+            nothing = TIE * gains[0].item()
+
+        # In the axes of P_n its outputs are independent observations.
+        variance, axes = torch.linalg.eigh(P[:, :, best])
+        precision = 1 / (variance.clamp(min=0) + nugget)
+        x = F[:, :, best] @ (axes * precision.sqrt())
+        w, r = M @ x, H @ x
+        e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
+        if noise:
+            e.addcmul_(w, precision, value=noise**2 / 2)
+        # M − wwᵀ and H − weᵀ − ewᵀ, so P − CCᵀ and (a skew part aside, that no trace sees) Q − 2CEᵀ.
+        M.addmm_(w, w.T, alpha=-1)
+        H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
+        lower(P, Q, score, project(torch.cat([w, e], 1), F), noise, nugget)
+        start[best], bonus[best] = 0, -torch.inf
+
+
+def standard_features(
+    predictions: Float[Tensor, "J S c"], nugget: float
+) -> tuple[Float[Tensor, "J d S"], float]:
+    """F over the root of the mean variance, and that variance; in double precision.
+
+    Class probabilities sum to one, so that only c − 1 of their directions vary: the last is left
+    out (d = c − 1) where its variance is as good as nothing beside the nugget.
+    """
+    J, S, c = predictions.shape
+    double = torch.float32 if predictions.device.type == "mps" else torch.float64
+    F = predictions.to(double, copy=True)
+    F -= F.mean(0)
+    F /= (J - 1) ** 0.5
+    scale = torch.linalg.vector_norm(F).item() ** 2 / (S * c) or 1.0
+    of_sums = F.sum(-1).square().sum(0).max() / c
+    if c > 1 and of_sums <= 1e-11 * (nugget or 64 * torch.finfo(double).eps * scale):
+        ones_first = torch.cat([torch.ones(c, 1), torch.eye(c)[:, 1:]], 1).to(F)
+        F = F @ torch.linalg.qr(ones_first).Q[:, 1:]
+    return F.mT.contiguous().div_(scale**0.5), scale
+
+
+def blocks(
+    F: Float[Tensor, "J c n"], H: Float[Tensor, "J J"], noise: float, nugget: float
+) -> tuple[Float[Tensor, "c c n"], Float[Tensor, "c c n"], Float[Tensor, " n"]]:
+    """P and Q of every candidate, and the improvement that follows."""
+    _, c, n = F.shape
+    P, Q, score = F.new_empty(c, c, n), F.new_empty(c, c, n), F.new_empty(n)
+    for p, q, improvement, f in in_parts(P, Q, score, F):
+        Hf = project(H, f)
+        for a in range(c):
+            p[a] = (f[:, a, None] * f).sum(0)
+            q[a] = (f[:, a, None] * Hf).sum(0)
+        improvement.copy_(improvements(p, q, noise, nugget))
+    return P, Q, score
+
+
+def lower(
+    P: Float[Tensor, "c c n"],
+    Q: Float[Tensor, "c c n"],
+    score: Float[Tensor, " n"],
+    CE: Float[Tensor, "k c n"],
+    noise: float,
+    nugget: float,
+) -> None:
+    """P − CCᵀ, Q − 2CEᵀ and the improvement that follows, in place."""
+    for p, q, improvement, C, E in in_parts(P, Q, score, *CE.chunk(2)):
+        for x, y in zip(C, E, strict=True):
+            p.addcmul_(x[:, None], x, value=-1)
+            q.addcmul_(x[:, None], y, value=-2)
+        improvement.copy_(improvements(p, q, noise, nugget))
+
+
+def improvements(
+    P: Float[Tensor, "c c n"], Q: Float[Tensor, "c c n"], noise: float, nugget: float
+) -> Float[Tensor, " n"]:
+    """tr((P + nugget·I)⁻¹(Q + noise·P)), by eliminating one output after the other."""
+    W, T = P.clone(), torch.add(Q, P, alpha=noise)
+    W.diagonal().add_(nugget)
+    pivot = W[0, 0].clamp(min=nugget)  # where exact arithmetic would leave it
+    total = T[0, 0] / pivot
+    while len(W) > 1:
+        w = W[1:, 0] / pivot
+        t = T[1:, 0] - w * T[0, 0]
+        T = T[1:, 1:].addcmul(w[:, None], T[:1, 1:], value=-1).addcmul_(t[:, None], w, value=-1)
+        W = W[1:, 1:].addcmul(w[:, None], W[:1, 1:], value=-1)
+        pivot = W[0, 0].clamp(min=nugget)
+        total += T[0, 0] / pivot
+    return total
+
+
+def in_parts(P: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """P and others side by side, in parts of as many points as fit in the cache."""
+    points = max(1, BLOCK // len(P) ** 2)
+    return zip(*(tensor.split(points, -1) for tensor in (P, *others)), strict=True)
+
+
+def second_moment(F: Float[Tensor, "J c n"]) -> Float[Tensor, "J J"]:
+    """Σ_i f_if_iᵀ."""
+    return F.flatten(1) @ F.flatten(1).T
+
+
+def uncorrelated(F: Float[Tensor, "J c n"]) -> Float[Tensor, "J c n"]:
+    """Each point's outputs turned to its own principal axes, which changes no trace.
+
+    A variance that is small beside the others of its point keeps its digits that way.
+    """
+    f = F.permute(2, 0, 1)  # [n J c]
+    axes = torch.linalg.eigh(f.mT @ f).eigenvectors.flip(-1)
+    return (f @ axes).permute(1, 2, 0).contiguous()
+
+
+def root(X: Float[Tensor, "J k"], nugget: float) -> Float[Tensor, "J J"]:
+    """R with RRᵀ = (I + XXᵀ/nugget)⁻¹: what is left of the features once X is known is Rᵀf."""
+    U, sigma, _ = torch.linalg.svd(X, full_matrices=False)
+    shrink = 1 - (nugget / (sigma**2 + nugget)).sqrt()
+    return torch.eye(len(X)).to(X) - U * shrink @ U.T
+
+
+def project(A: Float[Tensor, "J r"], F: Float[Tensor, "J c n"]) -> Float[Tensor, "r c n"]:
+    """Aᵀf_i for every point."""
+    return (A.T @ F.flatten(1)).unflatten(1, F.shape[1:])
+
+
+def first_best(scores: Float[Tensor, " n"], nothing: float = 0.0) -> tuple[int, float]:
+    """The first of the scores that tie for the best, and the best; `nothing` is as good as 0."""
+    best = scores.max().item()
+    return (scores >= best - max(TIE * abs(best), nothing)).nonzero()[0].item(), best
+
+
+def in_order(candidates: Int[Tensor, " n"], S: int, batch_size: int) -> Int[Tensor, " m"]:
+    """The candidates in order of position; ValueError if they are no positions or too few."""
+    candidates = candidates.unique()
+    n = len(candidates)
+    if n and not 0 <= candidates[0] <= candidates[-1] < S:
+        low, high = candidates[0].item(), candidates[-1].item()
+        raise ValueError(f"got candidates from {low} to {high}, wanted positions from 0 to {S - 1}")
+    if not 1 <= batch_size <= n:
+        raise ValueError(f"got batch size {batch_size}, wanted 1 to {n}, the number of candidates")
+    return candidates
+
+
+def check_predictions(predictions: Float[Tensor, "J S c"]) -> None:
+    """ValueError unless every point has two predictions or more, all of them numbers."""
+    if len(predictions) < 2:
+        raise ValueError(f"got predictions from {len(predictions)} mask, wanted 2 or more")
+    if not predictions.sum().isfinite():
+        raise ValueError("got predictions that are NaN or infinite, wanted numbers")

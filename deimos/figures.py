@@ -1,0 +1,149 @@
+"""The paper's figures: a tidy table in, a Figure out. The only file that draws.
+
+Every function takes the tidy table of `tracking.table` (or the authors' curves in the same layout)
+and returns a matplotlib Figure; nothing is computed here but means and standard deviations.
+"""
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deimos import paper
+
+# One colour a method, the same in every figure, told apart by colour-blind readers too.
+_COLOURS = dict(
+    zip(paper.METHODS, sns.color_palette("colorblind", len(paper.METHODS)), strict=True)
+)
+_LABELS = {
+    "accuracy": "test accuracy",
+    "mse": "test MSE",
+    "rmse": "test RMSE (years)",
+    "diversity": "batch diversity (symmetric KL, nats)",
+}
+
+
+class Picture(Figure):
+    """A Figure that a notebook shows without pyplot, which would keep it and show it twice."""
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        self.savefig(content, dpi=120)
+        return content.getvalue()
+
+
+def learning_curves(table: pd.DataFrame, title: str) -> Figure:
+    """One metric against points acquired: mean over repeats, ± 1 sample sd (Figs. 2, 3, B.1)."""
+    figure = Picture(figsize=(5.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    for method, mean, sd in _by_method(table):
+        colour = _COLOURS[method]
+        axes.plot(mean.index, mean, color=colour, label=paper.METHODS[method])
+        axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="points acquired", ylabel=_LABELS[table.metric.iloc[0]])
+    axes.set_title(title, fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def ratio_histograms(table: pd.DataFrame, title: str) -> Figure:
+    """Greedy over optimal variance reduction, a panel for each batch and sample size (Fig. A.1)."""
+    table = table[table.metric.str.startswith("ratio_")]
+    samples = table.metric.str.removeprefix("ratio_").astype(int)
+    panels = sorted(set(zip(samples, table.batch_size, strict=True)))
+    figure = Picture(figsize=(9, 5), layout="constrained")
+    grid = figure.subplots(samples.nunique(), table.batch_size.nunique(), squeeze=False)
+    for axes, (n_samples, batch_size) in zip(grid.flat, panels, strict=True):
+        ratios = table.value[(samples == n_samples) & (table.batch_size == batch_size)]
+        _histogram(axes, ratios, f"batch size {batch_size}, {n_samples} samples a point")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("instances")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _histogram(axes: Axes, ratios: pd.Series, title: str) -> None:
+    axes.hist(ratios, bins=30, color=_COLOURS["deimos"], log=True)
+    axes.ticklabel_format(axis="x", useOffset=False)
+    axes.tick_params(axis="x", labelsize=7, rotation=20)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel(f"greedy / optimal (lowest {ratios.min():.5f})", fontsize=8)
+
+
+def _by_method(table: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.Series]]:
+    """(method, mean, sample sd) over repeats, in the order of the paper's legends."""
+    for method in paper.METHODS:
+        chosen = table[table.method == method]
+        if len(chosen):
+            values = chosen.groupby("n_acquired").value
+            yield method, values.mean(), values.std().fillna(0.0)
+
+
+def draw_all(table: pd.DataFrame, notes: dict[str, str]) -> dict[str, Figure]:
+    """Every figure that the table has something of, by name, in the paper's order."""
+    drawn = {name: draw(name, table, notes) for name in FIGURES}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def draw(name: str, table: pd.DataFrame, notes: dict[str, str]) -> Figure | None:
+    """The paper's figure `name` from whatever the table has; None where it has nothing of it.
+
+    `notes` says of each experiment what must stand in its title: the scale, and where the data
+    are from.
+    """
+    title, function, subject = FIGURES[name]
+    rows = table
+    for column, value in subject.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        return None
+    return function(rows, f"{title}\n({notes[subject['experiment']]})")
+
+
+_seven_nine = {"experiment": "mnist-7-vs-9", "batch_size": 25}
+_ten = {"experiment": "mnist-0-to-9", "batch_size": 25}
+# Every figure that a table can draw, in the paper's order: its title, function and rows.
+FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame, str], Figure], dict[str, Any]]] = {
+    "figure-2-left": (
+        "5' splicing, batch size 1",
+        learning_curves,
+        {"experiment": "splicing", "batch_size": 1, "metric": "mse"},
+    ),
+    "figure-2-centre": (
+        "Face age, batch size 100",
+        learning_curves,
+        {"experiment": "face-age", "batch_size": 100, "metric": "rmse"},
+    ),
+    "figure-2-right": (
+        "Face age, batch size 200",
+        learning_curves,
+        {"experiment": "face-age", "batch_size": 200, "metric": "rmse"},
+    ),
+    "figure-3a": (
+        "MNIST 7 vs 9, batch size 25",
+        learning_curves,
+        {**_seven_nine, "metric": "accuracy"},
+    ),
+    "figure-3b": ("MNIST 0-9, batch size 25", learning_curves, {**_ten, "metric": "accuracy"}),
+    "figure-3d": (
+        "Batch diversity, MNIST 7 vs 9",
+        learning_curves,
+        {**_seven_nine, "metric": "diversity"},
+    ),
+    "figure-3e": ("Batch diversity, MNIST 0-9", learning_curves, {**_ten, "metric": "diversity"}),
+    "figure-A1": (
+        "Greedy against the best batch",
+        ratio_histograms,
+        {"experiment": "greedy-vs-optimal"},
+    ),
+    "figure-B1": (
+        "MNIST 7 vs 9, batch size 1",
+        learning_curves,
+        {"experiment": "mnist-7-vs-9", "batch_size": 1, "metric": "accuracy"},
+    ),
+}

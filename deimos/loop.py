@@ -1,0 +1,267 @@
+"""The active-learning loop: label, fit from scratch, evaluate, acquire (§5, App. D).
+
+A fleet is every method in every repeat of one experiment; each member is one run. What a member
+does depends on its own (seed, repeat, iteration) alone, through named random streams: never on who
+else is in the fleet, nor on how often it was stopped and taken up again.
+
+Two index spaces: *ids* count the rows of the full training data, *positions* the sample points of
+one iteration. They meet in `_acquire` and nowhere else.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from deimos import baselines, mc_dropout, training
+from deimos.data import Task
+from deimos.expected_improvement import batch_improvement, select
+from deimos.mc_dropout import Beliefs
+from deimos.networks import Network
+
+Build = Callable[[torch.Generator], Network]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every setting of a run but its method and repeat; the paper's values are the notebooks'."""
+
+    batch_size: int  # b, points labelled per iteration
+    n_initial: int  # labelled points at the start
+    n_acquired: int  # points labelled by the end, a multiple of the batch size
+    n_candidates: int | None  # unlabelled points considered per iteration; None is the whole pool
+    epochs: int
+    minibatch: int
+    decay: float  # C, with λ = C/N
+    n_masks: int  # J
+    n_passes: int  # Monte-Carlo passes behind every test score
+    noise: float = 0.0  # τ⁻¹ on the diagonal of V
+    smoothing: float = 0.0  # τ_s⁻¹ inside the inverse of eq. 6; one of the two is 0
+    optimiser: str = "adam"
+    initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One method in one repeat: one run of the record, with the ids it has acquired so far."""
+
+    method: str
+    repeat: int  # from 1
+    schedule: Schedule
+    acquired: tuple[int, ...] = ()
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One step of one member: the scores of the model fitted after `n_acquired` acquisitions."""
+
+    member: Member
+    n_acquired: int
+    n_labelled: int
+    metrics: dict[str, float]
+    acquired: tuple[int, ...]  # ids picked with that model, in order; none at the last step
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The named random streams of one iteration, the same for every method of a repeat."""
+
+    seed: int
+    repeat: int
+    n_acquired: int
+    device: torch.device
+
+    def numpy(self, name: str) -> np.random.Generator:
+        """Stream `name` as numpy's generator."""
+        key = [self.seed, self.repeat, self.n_acquired, zlib.crc32(name.encode())]
+        return np.random.default_rng(np.random.SeedSequence(key))
+
+    def torch(self, name: str, device: str | torch.device | None = None) -> torch.Generator:
+        """Stream `name` as torch's generator, on this iteration's device unless told otherwise."""
+        seed = int(self.numpy(name).integers(2**62))
+        return torch.Generator(device or self.device).manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An acquisition function and what it is shown: which sample points, and which masks."""
+
+    acquire: Callable[[Beliefs, int, np.random.Generator], Tensor]
+    sample: str = "pool"  # a draw from the "pool", one "with labelled" points, or the "whole pool"
+    masks: str | None = "fresh"  # "fresh" for every point, "shared" by all, None: no predictions
+
+
+def methods(schedule: Schedule) -> dict[str, Method]:
+    """Every method by its name, with its settings bound."""
+    nugget = {"noise": schedule.noise, "smoothing": schedule.smoothing}
+    return {
+        "deimos": Method(partial(deimos, **nugget), sample="with labelled", masks="shared"),
+        "random": Method(baselines.random, sample="whole pool", masks=None),
+        "max_variance": Method(baselines.max_variance),
+        "max_entropy": Method(baselines.max_entropy),
+    }
+
+
+def deimos(
+    beliefs: Beliefs,
+    batch_size: int,
+    rng: np.random.Generator,
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+) -> Int[Tensor, " b"]:
+    """The paper's acquisition function: Algorithm 1 on the sample points, in its fast form."""
+    return select(beliefs.predictions, beliefs.candidates, batch_size, noise, smoothing)
+
+
+def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iterator[Iteration]:
+    """Run every member to the end of its schedule, yielding each iteration as it is done.
+
+    Members that the record has brought part of the way go on from there. Iterations of different
+    members come in no fixed order, those of one member do. On a CPU every member works in a thread
+    of its own on one core, so that no result depends on how many cores there are.
+    """
+    members = list(members)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task = task.to(device)
+    step = partial(_iterate, task, build)
+    pool = ThreadPoolExecutor(
+        1 if device.type == "cuda" else torch.get_num_threads(),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    # Labelled points are what a step costs: counted in them, the bar's expected end is about right.
+    total = sum(sum(_labelled_counts(member)) for member in members)
+    try:
+        with tqdm(total=total, unit="label", desc=task.name, mininterval=1.0) as bar:
+            running = {pool.submit(step, member) for member in members}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for iteration in (future.result() for future in done):
+                    yield iteration
+                    bar.update(iteration.n_labelled)
+                    if iteration.acquired:
+                        acquired = iteration.member.acquired + iteration.acquired
+                        running.add(pool.submit(step, replace(iteration.member, acquired=acquired)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _labelled_counts(member: Member) -> list[int]:
+    """Labelled points at every step still to come."""
+    s = member.schedule
+    return [s.n_initial + n for n in range(len(member.acquired), s.n_acquired + 1, s.batch_size)]
+
+
+def _iterate(task: Task, build: Build, member: Member) -> Iteration:
+    """Label, fit, evaluate and acquire, once."""
+    schedule, n_acquired = member.schedule, len(member.acquired)
+    streams = Streams(schedule.seed, member.repeat, n_acquired, task.x.device)
+    labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
+
+    began = time.perf_counter()
+    network = training.fit(
+        build(streams.torch("weights", "cpu")).to(task.x.device),
+        task.x[labelled],
+        task.y[labelled],
+        epochs=schedule.epochs,
+        minibatch=schedule.minibatch,
+        decay=schedule.decay,
+        optimiser=schedule.optimiser,
+        order=streams.torch("minibatch order"),
+        dropout=streams.torch("dropout"),
+    )
+    fitted = time.perf_counter()
+    features = mc_dropout.trunk_features(network, task.test_x)
+    answers = mc_dropout.predictive_mean(
+        network, features, schedule.n_passes, streams.torch("evaluation")
+    )
+    evaluated = time.perf_counter()
+    acquired, seen = (), {}
+    if n_acquired < schedule.n_acquired:
+        acquired, seen = _acquire(task, network, member, labelled, streams)
+    metrics = {
+        **{f"test/{name}": score for name, score in task.scores(answers).items()},
+        **seen,
+        "time/fit_seconds": fitted - began,
+        "time/evaluate_seconds": evaluated - fitted,
+        "time/acquire_seconds": time.perf_counter() - evaluated,
+    }
+    return Iteration(member, n_acquired, len(labelled), metrics, acquired)
+
+
+def _acquire(
+    task: Task, network: Network, member: Member, labelled: Int[Tensor, " N"], streams: Streams
+) -> tuple[tuple[int, ...], dict[str, float]]:
+    """The ids to label next, and what the record keeps of how they were chosen."""
+    schedule = member.schedule
+    method = methods(schedule)[member.method]
+    n_candidates = None if method.sample == "whole pool" else schedule.n_candidates
+    ids, is_candidate = sample_points(
+        task, labelled, n_candidates, method.sample == "with labelled", streams.numpy("candidates")
+    )
+    candidates = is_candidate.nonzero().squeeze(1)
+    predictions, seen = None, {}
+    if method.masks:
+        features = mc_dropout.trunk_features(network, task.x[ids])
+        masks = streams.torch("masks")
+        if method.masks == "shared":
+            drawn = mc_dropout.draw_masks(network, (schedule.n_masks,), masks)
+            predictions = mc_dropout.predict(network, features, drawn)
+        else:
+            predictions = mc_dropout.predict_fresh(network, features, schedule.n_masks, masks)
+        seen["model/mean_variance"] = mc_dropout.mean_variance(predictions)
+    beliefs = Beliefs(candidates, predictions)
+    batch = method.acquire(beliefs, schedule.batch_size, streams.numpy(member.method))
+    if method.masks == "shared":
+        seen["batch/expected_improvement"] = batch_improvement(
+            predictions, batch, schedule.noise, schedule.smoothing
+        )
+    if network.classifies and schedule.batch_size > 1:
+        features = mc_dropout.trunk_features(network, task.x[ids[batch]])
+        probabilities = mc_dropout.predictive_mean(
+            network, features, schedule.n_masks, streams.torch("diversity")
+        )
+        seen["batch/diversity"] = mc_dropout.batch_diversity(probabilities)
+    return tuple(ids[batch].tolist()), seen
+
+
+def sample_points(
+    task: Task,
+    labelled: Int[Tensor, " N"],
+    n_candidates: int | None,
+    with_labelled: bool,
+    rng: np.random.Generator,
+) -> tuple[Int[Tensor, " S"], Bool[Tensor, " S"]]:
+    """Ids of the sample points, and which of them are candidates.
+
+    With labelled points it is the paper's X_samp: drawn from labelled and pool alike until it holds
+    `n_candidates` of the pool (App. D); without, a draw from the pool alone, as for the baselines.
+    """
+    ids = task.train_ids[torch.from_numpy(rng.permutation(len(task.train_ids))).to(labelled.device)]
+    is_candidate = ~torch.isin(ids, labelled)
+    if not with_labelled:
+        ids, is_candidate = ids[is_candidate], is_candidate[is_candidate]
+    if n_candidates is not None:
+        wanted = is_candidate.cumsum(0) <= n_candidates
+        ids, is_candidate = ids[wanted], is_candidate[wanted]
+    return ids, is_candidate
+
+
+def initial_set(task: Task, member: Member) -> tuple[int, ...]:
+    """Ids labelled at the start of a repeat, the same for every method."""
+    schedule = member.schedule
+    stored = task.initial_sets if schedule.initial_sets == "authors" else ()
+    if member.repeat <= len(stored) and len(stored[member.repeat - 1]) == schedule.n_initial:
+        return stored[member.repeat - 1]
+    streams = Streams(schedule.seed, member.repeat, 0, torch.device("cpu"))
+    return task.draw_initial_set(schedule.n_initial, streams.numpy("initial set"))

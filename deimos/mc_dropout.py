@@ -1,0 +1,117 @@
+"""Monte-Carlo dropout: the model's predictions as samples from its posterior (§3.2).
+
+The covariance needs **the same J masks for every point**: then prediction j of all points comes
+from one and the same thinned network, and columns can be correlated. Test scores and the
+single-point baselines use fresh masks for every point and pass instead, as the authors did.
+
+Axes:  J dropout masks · S sample points · d features · c outputs (1 in regression)
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from deimos.networks import Network
+
+POINTS_AT_ONCE = 4096  # points of one trunk pass; bounds memory, changes no result's meaning
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What an acquisition function may know: the model's view of the sample points, and no label.
+
+    `candidates` are the positions, among the S sample points, that may be acquired; the others are
+    labelled already. `features` are the penultimate activations without dropout (k-Center alone
+    needs them), `predictions` probabilities in classification. Random acquisition needs neither.
+    """
+
+    candidates: Int[Tensor, " n"]
+    predictions: Float[Tensor, "J S c"] | None = None
+    features: Float[Tensor, "S h"] | None = None
+
+
+def draw_masks(
+    network: Network, shape: Sequence[int], generator: torch.Generator
+) -> list[Float[Tensor, "*shape _"]]:
+    """An inverted-dropout mask per dropout layer: each unit 0 with probability p, else 1/(1−p)."""
+    keep = 1 - network.p
+    device = generator.device
+    return [
+        torch.empty(*shape, d, device=device).bernoulli_(keep, generator=generator).div_(keep)
+        for d in network.dropout_widths
+    ]
+
+
+@torch.no_grad()
+def trunk_features(network: Network, x: Num[Tensor, "S *input"]) -> Float[Tensor, "S d"]:
+    """The trunk once per point, in chunks: all that Monte-Carlo sampling needs of the input."""
+    return torch.cat([network.features(chunk) for chunk in x.split(POINTS_AT_ONCE)])
+
+
+@torch.no_grad()
+def predict(
+    network: Network, features: Float[Tensor, "S d"], masks: Sequence[Float[Tensor, "J _"]]
+) -> Float[Tensor, "J S c"]:
+    """Predictions with masks shared by all points; mask j of every layer makes pass j (eq. 3)."""
+    shared = [mask.unsqueeze(1) for mask in masks]  # [J 1 d]
+    return torch.stack(
+        [_output(network, features, [m[j] for m in shared]) for j in range(len(masks[0]))]
+    )
+
+
+@torch.no_grad()
+def predict_fresh(
+    network: Network, features: Float[Tensor, "S d"], n_passes: int, generator: torch.Generator
+) -> Float[Tensor, "J S c"]:
+    """Predictions with a mask of its own for every point and pass: variances, no covariances."""
+    return torch.stack(list(_fresh_passes(network, features, n_passes, generator)))
+
+
+@torch.no_grad()
+def predictive_mean(
+    network: Network, features: Float[Tensor, "S d"], n_passes: int, generator: torch.Generator
+) -> Float[Tensor, "S c"]:
+    """The mean of `n_passes` fresh-mask predictions: the model's answer, as it is scored."""
+    total = torch.zeros(len(features), network.n_outputs, device=features.device)
+    for prediction in _fresh_passes(network, features, n_passes, generator):
+        total += prediction
+    return total / n_passes
+
+
+@torch.no_grad()
+def embeddings(network: Network, features: Float[Tensor, "S d"]) -> Float[Tensor, "S h"]:
+    """Penultimate activations without dropout, where k-Center measures distances."""
+    return network.head(features)[1]
+
+
+def mean_variance(predictions: Float[Tensor, "J S c"]) -> float:
+    """Average dropout variance over points and outputs (σ̄² of App. E)."""
+    return predictions.double().var(dim=0).mean().item()
+
+
+def batch_diversity(probabilities: Float[Tensor, "b c"], smallest: float = 1e-12) -> float:
+    """Average symmetric KL divergence over the pairs of a batch (Fig. 3 d, e); NaN for one point.
+
+    The paper leaves the details open. Here it is KL(p‖q) + KL(q‖p) = Σ (p − q)(log p − log q), in
+    nats, of the Monte-Carlo mean probabilities before the acquisition, clipped below at `smallest`.
+    """
+    p = probabilities.double().clamp_min(smallest)
+    # Σ_pairs Σ_c (p − q)(log p − log q) over ordered pairs = 2 (b Σ p log p − Σ_c Σ p · Σ log p)
+    b, log_p = len(p), p.log()
+    ordered = 2 * (b * (p * log_p).sum() - (p.sum(0) * log_p.sum(0)).sum())
+    return (ordered / (b * (b - 1))).item() if b > 1 else float("nan")
+
+
+def _fresh_passes(
+    network: Network, features: Tensor, n_passes: int, generator: torch.Generator
+) -> Iterator[Float[Tensor, "S c"]]:
+    for _ in range(n_passes):
+        yield _output(network, features, draw_masks(network, (len(features),), generator))
+
+
+def _output(network: Network, features: Tensor, masks: Sequence[Tensor]) -> Float[Tensor, "S c"]:
+    output, _ = network.head(features, masks)
+    return torch.softmax(output, dim=-1) if network.classifies else output

@@ -1,0 +1,206 @@
+"""One notebook headless: its parameters checked, every cell run, the result kept only if all did.
+
+    python -m deimos.reproduce notebooks/04-mnist-7-vs-9.ipynb --scale quick --repeats 3
+    python -m deimos.reproduce --summary
+
+A notebook's own parameters are the paper's; `notebooks/scales/SCALE.yaml` says what a smaller scale
+changes. Beside the executed notebook stand its HTML and a small JSON file that says how it went.
+"""
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import signal
+import sys
+import time
+import typing
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import UnionType
+
+import nbconvert
+import nbformat
+import pandas as pd
+import papermill
+import yaml
+
+from deimos import tracking
+
+NOTEBOOKS = tracking.ROOT / "notebooks"
+KERNEL_ENVIRONMENT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # matrix products that repeat; read when CUDA starts
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a notebook's last execution went, with the number of its new, resumed, skipped runs."""
+
+    notebook: str
+    scale: str
+    status: str  # finished | failed | stopped | refused
+    minutes: float
+    error: str = ""
+    new: int = 0
+    resumed: int = 0
+    skipped: int = 0
+    verdicts: tuple[str, ...] = ()
+
+
+def declared(notebook: Path) -> dict[str, object]:
+    """Each parameter and its type, from the cells tagged `parameters`."""
+    kinds = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            for line in ast.parse(cell.source).body:
+                if isinstance(line, ast.AnnAssign):
+                    kinds[line.target.id] = eval(ast.unparse(line.annotation))
+                elif isinstance(line, ast.Assign):
+                    kinds[line.targets[0].id] = type(ast.literal_eval(line.value))
+    return kinds
+
+
+def is_a(value: object, kind: object) -> bool:
+    """Whether a parameter's value fits its annotation: an int is a float, a bool is no number."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is UnionType:
+        return any(is_a(value, k) for k in inner)
+    if origin is list:
+        return isinstance(value, list) and all(is_a(v, inner[0]) for v in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else origin or kind)
+
+
+def check(notebook: Path, parameters: dict[str, object]) -> None:
+    """Papermill only warns of an unknown parameter: raise `ValueError` naming all that is wrong."""
+    kinds, problems = declared(notebook), []
+    for name, value in parameters.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.0)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            problems.append(f"there is no parameter {name!r}{hint}")
+        elif not is_a(value, kinds[name]):
+            wanted = getattr(kinds[name], "__name__", kinds[name])
+            problems.append(f"{name} = {value!r} is {type(value).__name__}, not {wanted}")
+    if problems:
+        raise ValueError(f"{notebook.name}: " + "; ".join(problems))
+
+
+def scale_parameters(notebook: Path, scale: str) -> dict[str, object]:
+    """What `scale` changes; `ValueError` if its file does not name the notebook."""
+    if scale == "paper":
+        return {}
+    file = notebook.parent / "scales" / f"{scale}.yaml"
+    scales = yaml.safe_load(file.read_text())
+    if notebook.stem not in scales:
+        raise ValueError(f"{file.name} says nothing about {notebook.stem}")
+    return scales[notebook.stem]
+
+
+def write_html(executed: Path, html: Path) -> None:
+    """The notebook as one page; of a progress bar only its last state is left."""
+    exporter = nbconvert.HTMLExporter()
+    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", True)
+    html.write_text(exporter.from_filename(str(executed))[0], encoding="utf-8")
+
+
+def execute(notebook: Path, scale: str, parameters: dict[str, object], folder: Path) -> Execution:
+    """Run it, itself an MLflow run; only if every cell ran does its own name appear in `folder`."""
+    name, began, html = notebook.stem, time.monotonic(), folder / f"{notebook.stem}.html"
+    partial, failed = folder / f"{name}.partial.ipynb", folder / f"{name}.failed.ipynb"
+    failed.unlink(missing_ok=True)
+    run_id = tracking.open_execution(name, scale)
+    status, error = "stopped", "what is recorded is kept; the next execution goes on from there"
+    os.environ["DEIMOS_EXECUTION"] = run_id  # the kernel inherits it
+    try:
+        papermill.execute_notebook(
+            notebook,
+            partial,
+            parameters,
+            kernel_name="python3",
+            cwd=notebook.parent,
+            stderr_file=sys.stderr,  # where the kernel draws its progress bars
+            coalesce_streams=True,
+            extra_arguments=["--IPKernelApp.log_level=50"],
+        )
+        write_html(partial, html)
+        status, error = "finished", ""
+    except KeyboardInterrupt:
+        pass  # its status says so
+    except papermill.PapermillExecutionError as raised:
+        status = "failed"
+        error = f"cell {raised.exec_count}: {raised.ename}: {raised.evalue} (see {failed.name})"
+    except Exception as problem:  # a dead kernel, a full disk: this is where each is reported
+        status, error = "failed", f"{type(problem).__name__}: {problem} (see {failed.name})"
+    finally:
+        del os.environ["DEIMOS_EXECUTION"]
+        tracking.close_execution(run_id, status, html if status == "finished" else None)
+    counts, minutes = tracking.execution_summary(run_id), (time.monotonic() - began) / 60
+    if partial.exists():
+        partial.replace(folder / notebook.name if status == "finished" else failed)
+    return Execution(name, scale, status, round(minutes, 2), error, **counts)
+
+
+def summary(notebooks: Path) -> tuple[str, bool]:
+    """The closing table of `make reproduce`, and whether every notebook finished."""
+    rows, said = [], []
+    for notebook in sorted(notebooks.glob("*.ipynb")):
+        file = notebooks / "executed" / f"{notebook.stem}.json"
+        row = json.loads(file.read_text()) if file.exists() else {"status": "not run"}
+        verdicts = row.get("verdicts", [])
+        counts = Counter(verdict.partition(":")[0].partition(" (")[0] for verdict in verdicts)
+        told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+        rows.append(row | {"notebook": notebook.stem, "verdicts": told or None})
+        # 99 repeats what the others say; here it counts them.
+        remarks = [row.get("error"), *(verdicts if not notebook.stem.startswith("99") else [])]
+        said += [f"{notebook.stem}: {remark}" for remark in remarks if remark]
+    columns = ["notebook", "scale", "status", "new", "resumed", "skipped", "minutes", "verdicts"]
+    table = pd.DataFrame(rows, columns=columns)
+    whole = bool((table.status == "finished").all())
+    counts = {c: "{:.0f}".format for c in columns[3:6]}
+    text = table.to_string(index=False, na_rep="-", formatters=counts)
+    where = "Each notebook as a page: notebooks/executed/*.html   Every run: make ui"
+    return "\n".join(["", text, "", *said, "", where]), whole
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebook", type=Path, nargs="?")
+    parser.add_argument("--scale", choices=tracking.SCALES, default="paper")
+    parser.add_argument("--repeats", type=int, help="for a notebook that has them")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("--summary", action="store_true", help="how the last executions went")
+    given = parser.parse_args(arguments)
+    if given.summary or given.notebook is None:
+        text, whole = summary(NOTEBOOKS)
+        print(text)
+        return int(not whole)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's Ctrl-C
+    os.environ.update(KERNEL_ENVIRONMENT)
+    notebook, folder = given.notebook.resolve(), given.notebook.resolve().parent / "executed"
+    folder.mkdir(exist_ok=True)
+    record = folder / f"{notebook.stem}.json"
+    record.unlink(missing_ok=True)
+    try:
+        common = {"scale": given.scale, "repeats": given.repeats}
+        asked = {k: v for k, v in common.items() if v is not None and k in declared(notebook)}
+        by_hand = {name: yaml.safe_load(value) for name, value in given.p}
+        parameters = scale_parameters(notebook, given.scale) | asked | by_hand
+        check(notebook, parameters)
+        execution = execute(notebook, given.scale, parameters, folder)
+    except (ValueError, OSError) as refusal:  # a parameter, a file, a record out of reach
+        execution = Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))
+    record.write_text(json.dumps(asdict(execution), indent=1))
+    if execution.status != "finished":
+        print(f"{notebook.stem} {execution.status}: {execution.error}", file=sys.stderr)
+    return {"finished": 0, "stopped": 130}.get(execution.status, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

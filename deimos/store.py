@@ -1,0 +1,88 @@
+"""Where the record lies: an SQLite file and the artifacts beside it, or a server of your own.
+
+MLflow neither creates a database safely when several processes meet a missing one, nor finds the
+artifacts of a store that was moved. Both are put right here, below MLflow, on SQLite itself.
+"""
+
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from deimos.data import ROOT
+
+PATIENCE = 300.0  # seconds to wait for another process
+
+
+def own_file() -> Path:
+    """The database of this repository, wherever the current folder is."""
+    return ROOT / "mlruns" / "mlflow.db"
+
+
+def uri() -> str:
+    """Where the record is: `MLFLOW_TRACKING_URI`, else `mlruns/mlflow.db` beside the package."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_file()}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file behind `uri`, or None if something else keeps the record."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Where an experiment's files go: beside an SQLite file; a server has a place of its own."""
+    file = sqlite_file(uri)
+    return None if file is None else str(file.parent.absolute() / "artifacts" / experiment)
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Hold the store while it is opened: creating or migrating a database is for one at a time.
+
+    The lock is SQLite's own, on a file of its own, and so goes with the process that holds it.
+    Raises `OSError` or `sqlite3.Error` if the store cannot be reached or written.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        if uri.startswith("http"):
+            _reach(uri)
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file.with_suffix(".lock"), timeout=PATIENCE)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        with closing(sqlite3.connect(file, timeout=PATIENCE)) as database:
+            database.execute("BEGIN IMMEDIATE")  # raises if it may only be read
+        yield
+        if file == own_file():
+            _bring_artifacts_home(file)
+
+
+def _reach(uri: str) -> None:
+    """Ask a server once: MLflow itself would try for minutes."""
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answered, if only to ask who we are; MLflow has the credentials
+
+
+def _bring_artifacts_home(file: Path) -> None:
+    """Artifact places are absolute: after a move of the repository, point them here again."""
+    mark = "/mlruns/artifacts/"
+    with closing(sqlite3.connect(file, timeout=PATIENCE)) as database, database:
+        places = database.execute("SELECT experiment_id, artifact_location FROM experiments")
+        for experiment, old in places.fetchall():
+            new = f"{file.parent}/artifacts/{old.rpartition(mark)[2]}"
+            if old.startswith("/") and mark in old and old != new:
+                database.execute(
+                    "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                    (new, experiment),
+                )
+                database.execute(
+                    "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)"
+                    " WHERE experiment_id = ?",
+                    (old, new, experiment),
+                )

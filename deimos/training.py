@@ -1,0 +1,93 @@
+"""Fitting networks from scratch, as the authors' Keras did (App. D, E).
+
+Every model of every iteration starts from new random weights; there is no early stopping and the
+weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of dense layers only.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Num
+from torch import Tensor, nn
+
+from deimos.mc_dropout import draw_masks
+from deimos.networks import Network
+
+KERAS_EPSILON = 1e-7
+
+
+def adam(network: Network) -> torch.optim.Optimizer:
+    """Adam with Keras' constants; `keras_step` puts ε where Keras has it."""
+    return torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.999), fused=True)
+
+
+def rmsprop(network: Network) -> torch.optim.Optimizer:
+    """RMSprop with Keras' constants; torch, too, adds ε outside the root."""
+    return torch.optim.RMSprop(network.parameters(), lr=1e-3, alpha=0.9, eps=KERAS_EPSILON)
+
+
+OPTIMISERS: dict[str, Callable[[Network], torch.optim.Optimizer]] = {
+    "adam": adam,
+    "rmsprop": rmsprop,
+}
+
+
+def keras_step(optimiser: torch.optim.Optimizer, t: int) -> None:
+    """Step t, from 1. Keras' Adam leaves ε uncorrected: w −= lr √(1−β₂ᵗ)/(1−β₁ᵗ) m/(√v + ε).
+
+    torch computes m̂/(√v/√(1−β₂ᵗ) + ε'), which is the same when ε' = ε/√(1−β₂ᵗ).
+    """
+    for group in optimiser.param_groups:
+        if "betas" in group:
+            group["eps"] = KERAS_EPSILON / math.sqrt(1 - group["betas"][1] ** t)
+    optimiser.step()
+
+
+def loss(
+    network: Network,
+    x: Num[Tensor, "N *input"],
+    y: Tensor,
+    masks: list[Tensor],
+    weight_decay: float,
+) -> Tensor:
+    """Mean squared error or cross-entropy, plus λ Σ w² over dense kernels (no ½, no biases)."""
+    output, _ = network.head(network.features(x), masks)
+    fit = F.cross_entropy(output, y) if network.classifies else F.mse_loss(output.squeeze(-1), y)
+    kernels = [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)]
+    return fit + weight_decay * sum(kernel.square().sum() for kernel in kernels)
+
+
+def fit(
+    network: Network,
+    x: Num[Tensor, "N *input"],
+    y: Num[Tensor, " N"],
+    *,
+    epochs: int,
+    minibatch: int,
+    decay: float,
+    optimiser: str,
+    order: torch.Generator,
+    dropout: torch.Generator,
+) -> Network:
+    """Train `network` in place and return it; λ = `decay`/N, the last partial minibatch is kept.
+
+    `order` shuffles the labelled points anew each epoch and `dropout` draws the masks. Raises
+    ValueError where the weights stop being finite: a diverged model must not acquire anything.
+    """
+    network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
+    stepper = OPTIMISERS[optimiser](network)
+    weight_decay = decay / len(x)
+    t = 0
+    for _ in range(epochs):
+        shuffled = torch.randperm(len(x), generator=order, device=x.device)
+        for chosen in shuffled.split(minibatch):
+            t += 1
+            masks = draw_masks(network, (len(chosen),), dropout)
+            stepper.zero_grad()
+            loss(network, x[chosen], y[chosen], masks, weight_decay).backward()
+            keras_step(stepper, t)
+    if not all(torch.isfinite(w).all() for w in network.parameters()):
+        raise ValueError(f"training diverged: weights not finite after {epochs} epochs, N={len(x)}")
+    return network.requires_grad_(False)

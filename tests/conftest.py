@@ -1,0 +1,24 @@
+import nbformat
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def write_notebook():
+    """Write a notebook from the sources of its parameters cell and of its other code cells."""
+
+    def write(path, parameters, *cells):
+        tagged = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        others = [nbformat.v4.new_code_cell(source) for source in cells]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        metadata = {"kernelspec": kernel}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=[tagged, *others], metadata=metadata), path)
+        return path
+
+    return write

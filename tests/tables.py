@@ -1,0 +1,35 @@
+"""Tidy tables for the tests: the authors' published curves, and small ones made to order."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+PUBLISHED = pd.read_csv(Path(__file__).parent / "published" / "published_curves.csv.gz")
+
+
+def published(experiment, batch_size, horizon=None):
+    rows = PUBLISHED[(PUBLISHED.experiment == experiment) & (PUBLISHED.batch_size == batch_size)]
+    return rows if horizon is None else rows[rows.n_acquired <= horizon]
+
+
+def curves(scores, repeats=3, metric="mse", **columns):
+    """A table of `scores`: method → array [iterations repeats]."""
+    rows = [
+        (method, repeat + 1, n, value)
+        for method, array in scores.items()
+        for n, values in enumerate(np.reshape(array, (-1, repeats)))
+        for repeat, value in enumerate(values)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "repeat", "n_acquired", "value"])
+    return table.assign(
+        **{"experiment": "splicing", "batch_size": 1, "n_labelled": table.n_acquired + 75,
+           "metric": metric, **columns}
+    )  # fmt: skip
+
+
+def simulated(seed=0, iterations=12, repeats=3, between=1.0, effect=0.3):
+    rng = np.random.default_rng(seed)
+    level = between * rng.standard_normal((iterations, 1))
+    noise = rng.standard_normal((2, iterations, repeats))
+    return curves({"deimos": level + noise[0], "random": level + noise[1] + effect}, repeats)

@@ -1,0 +1,142 @@
+"""A run depends on its own seed alone: not on its company, its threads, nor on being stopped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deimos import loop, networks
+from deimos.data import Task
+from deimos.loop import Member, Schedule
+from deimos.networks import Network
+
+SCHEDULE = Schedule(
+    batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=5, minibatch=4, decay=0.01,
+    noise=1e-4, n_masks=8, n_passes=5, seed=3,
+)  # fmt: skip
+METHODS = ("deimos", "random", "max_variance", "max_entropy")
+
+
+def build(generator: torch.Generator) -> Network:
+    network = Network(nn.Sequential(nn.Linear(2, 16), nn.ReLU()), (16, 8, 2), p=0.3)
+    networks.initialise(network, generator)
+    return network
+
+
+@pytest.fixture(scope="module")
+def moons() -> Task:
+    """Two noisy half circles; ids 0-9 of the data are in no class and must never be drawn."""
+    rng = np.random.default_rng(0)
+    angle, y = rng.uniform(0, np.pi, 130), np.arange(130) % 2
+    points = np.stack([np.cos(angle) + y, np.sin(angle) * (1 - 2 * y)], 1)
+    x = torch.from_numpy(points + 0.1 * rng.standard_normal(points.shape)).float()
+    y = torch.from_numpy(y)
+    return Task("moons", x, y, torch.arange(10, 100), x[100:], y[100:], 2, "simulated", "0" * 16)
+
+
+def run(task: Task, members: list[Member]) -> dict[tuple[str, int], list[tuple]]:
+    """What every member did, step by step, without the clock."""
+    done: dict[tuple[str, int], list[tuple]] = {}
+    for iteration in loop.active_learning(task, build, members):
+        measured = {k: v for k, v in iteration.metrics.items() if not k.startswith("time/")}
+        step = (iteration.n_acquired, iteration.n_labelled, measured, iteration.acquired)
+        done.setdefault((iteration.member.method, iteration.member.repeat), []).append(step)
+    return done
+
+
+@pytest.fixture(scope="module")
+def fleet(moons) -> dict[tuple[str, int], list[tuple]]:
+    return run(moons, [Member(method, repeat, SCHEDULE) for method in METHODS for repeat in (1, 2)])
+
+
+def test_every_member_takes_every_step_of_its_schedule(fleet):
+    assert set(fleet) == {(method, repeat) for method in METHODS for repeat in (1, 2)}
+    for steps in fleet.values():
+        assert [(n, labelled) for n, labelled, _, _ in steps] == [
+            (0, 6),
+            (4, 10),
+            (8, 14),
+            (12, 18),
+        ]
+        assert [len(acquired) for *_, acquired in steps] == [4, 4, 4, 0]
+
+
+def test_no_point_is_labelled_twice_and_only_training_ids_are(moons, fleet):
+    for (method, repeat), steps in fleet.items():
+        initial = loop.initial_set(moons, Member(method, repeat, SCHEDULE))
+        ids = [*initial, *(i for *_, acquired in steps for i in acquired)]
+        assert len(set(ids)) == len(ids) == 18
+        assert set(ids) <= set(moons.train_ids.tolist())
+
+
+def test_every_method_starts_a_repeat_from_the_same_points_and_the_same_model(fleet):
+    for repeat in (1, 2):
+        first = {fleet[method, repeat][0][2]["test/accuracy"] for method in METHODS}
+        assert len(first) == 1
+    assert fleet["random", 1][0][3] != fleet["random", 2][0][3]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_member_alone_does_what_it_does_in_the_fleet_to_the_last_bit(moons, fleet, method):
+    assert run(moons, [Member(method, 2, SCHEDULE)])[method, 2] == fleet[method, 2]
+
+
+def test_a_member_taken_up_again_goes_on_as_if_nothing_had_happened(moons, fleet):
+    for (method, repeat), steps in fleet.items():
+        acquired = steps[0][3] + steps[1][3]
+        rest = run(moons, [Member(method, repeat, SCHEDULE, acquired)])
+        assert rest[method, repeat] == steps[2:]
+
+
+def test_results_do_not_depend_on_the_number_of_cores(moons, fleet):
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1 if cores > 1 else 2)
+    try:
+        assert run(moons, [Member("deimos", 1, SCHEDULE)])["deimos", 1] == fleet["deimos", 1]
+    finally:
+        torch.set_num_threads(cores)
+
+
+def test_another_seed_gives_another_run(moons, fleet):
+    other = run(moons, [Member("random", 1, replace(SCHEDULE, seed=4))])
+    assert other["random", 1] != fleet["random", 1]
+
+
+def test_the_sample_holds_the_wanted_candidates_and_its_share_of_labelled_points(moons):
+    labelled = moons.train_ids[:45]  # half of what is in play
+    rng = np.random.default_rng(1)
+    ids, is_candidate = loop.sample_points(moons, labelled, 20, True, rng)
+    assert is_candidate.sum() == 20
+    assert not torch.isin(ids[is_candidate], labelled).any()
+    assert torch.isin(ids[~is_candidate], labelled).all()
+    shares = [
+        (~loop.sample_points(moons, labelled, 20, True, rng)[1]).sum().item() for _ in range(200)
+    ]
+    assert np.mean(shares) == pytest.approx(20, abs=1.5)
+
+
+def test_without_a_number_of_candidates_the_whole_pool_is_considered(moons):
+    labelled = moons.train_ids[:45]
+    rng = np.random.default_rng(1)
+    ids, is_candidate = loop.sample_points(moons, labelled, None, True, rng)
+    assert sorted(ids.tolist()) == moons.train_ids.tolist() and is_candidate.sum() == 45
+    ids, is_candidate = loop.sample_points(moons, labelled, None, False, rng)
+    assert sorted(ids.tolist()) == moons.train_ids[45:].tolist() and is_candidate.all()
+
+
+def test_the_authors_initial_sets_are_used_for_the_repeats_they_exist_for(moons):
+    theirs = replace(moons, initial_sets=((10, 11, 12, 13, 14, 15),))
+    assert loop.initial_set(theirs, Member("random", 1, SCHEDULE)) == theirs.initial_sets[0]
+    second = loop.initial_set(theirs, Member("random", 2, SCHEDULE))
+    assert second == loop.initial_set(moons, Member("random", 2, SCHEDULE))
+    own = replace(SCHEDULE, initial_sets="random")
+    assert loop.initial_set(theirs, Member("random", 1, own)) != theirs.initial_sets[0]
+
+
+def test_leaving_the_loop_early_stops_the_fleet(moons):
+    iterations = loop.active_learning(moons, build, [Member("random", r, SCHEDULE) for r in (1, 2)])
+    next(iterations)
+    iterations.close()
+    assert list(iterations) == []

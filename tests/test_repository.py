@@ -1,0 +1,146 @@
+"""What the files at the top promise of each other: README, Makefile, lock, notebooks, scales."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import deimos
+from deimos import provenance, reproduce
+
+ROOT = Path(deimos.__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SECTIONS = ["Claim", "Parameters", "Setup", "Run", "Table", "Figure", "Verdict"]
+MADE_HERE = (".venv", "data", "mlruns", "notebooks/executed")  # what a clone has not yet
+
+each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def readme_code():
+    """Everything between backticks in the README."""
+    return re.findall(r"```.*?```|`[^`]+`", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def modules():
+    return [path.relative_to(ROOT) for path in sorted((ROOT / "deimos").glob("[!_]*.py"))]
+
+
+def targets():
+    """The targets that `make help` lists."""
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(re.findall(r"^  make (\S+)", said.stdout, flags=re.MULTILINE))
+
+
+def test_help_lists_every_phony_target_that_a_person_would_call():
+    phony = re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert targets() == {*phony, "notebooks/executed/%.ipynb"} - {"settings"}
+
+
+def test_the_readme_names_the_make_targets_that_exist_and_no_others():
+    named = set(re.findall(r"\bmake ([a-z]\S*?)(?=[\s`]|$)", "\n".join(readme_code())))
+    alone = {name for name in named if name.startswith("notebooks/executed/")}
+    assert named - alone == targets() - {"notebooks/executed/%.ipynb"}
+    assert alone and alone <= {f"notebooks/executed/{path.name}" for path in NOTEBOOKS}
+
+
+def test_the_readme_names_only_paths_that_exist():
+    words = [word for span in readme_code() for word in span.strip("`").split()]
+    paths = [w for w in words if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?|[\w-]+\.(py|md|yml|toml)", w)]
+    homes = [ROOT, ROOT / "deimos", ROOT / "notebooks", ROOT / "tests"]
+    missing = [p for p in paths if not any((home / p).exists() for home in homes)]
+    assert [p for p in missing if not p.startswith(MADE_HERE)] == []
+
+
+def test_the_readme_names_every_notebook_and_module():
+    readme = (ROOT / "README.md").read_text()
+    names = [path.name for path in modules()] + [path.stem for path in NOTEBOOKS]
+    assert [name for name in names if name not in readme] == []
+
+
+@each_notebook
+def test_a_notebook_is_committed_without_outputs_and_counts(notebook):
+    assert all(cell.execution_count is None and not cell.outputs for cell in code(notebook))
+    metadata = nbformat.read(notebook, as_version=4).metadata
+    assert metadata.kernelspec.name == "python3" and "papermill" not in metadata
+
+
+@each_notebook
+def test_a_notebook_asks_a_question_and_answers_it_under_the_same_headings(notebook):
+    title, *cells = nbformat.read(notebook, as_version=4).cells
+    assert title.cell_type == "markdown" and "?" in title.source.splitlines()[0]
+    assert [re.match(r"#+ (\w+)|", cell.source)[1] for cell in cells] == SECTIONS
+
+
+@each_notebook
+def test_a_notebook_is_short_and_defines_nothing(notebook):
+    lengths = [len(re.findall(r"^ *[^# \n]", c.source, flags=re.MULTILINE)) for c in code(notebook)]
+    assert sum(lengths) <= 80 and max(lengths) <= 15
+    for cell in code(notebook):
+        nodes = list(ast.walk(ast.parse(cell.source)))  # `!` and `%` lines do not parse
+        assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in nodes)
+        assert not re.search(r"\bchdir\b|\bwarnings\b|\bplt\b|\bget_ipython\b", cell.source)
+
+
+@each_notebook
+def test_papermill_shows_every_parameter(notebook):
+    assert set(papermill.inspect_notebook(str(notebook))) == set(reproduce.declared(notebook))
+
+
+@pytest.mark.parametrize("scale", ["quick", "smoke"])
+def test_a_scale_file_names_every_notebook_and_only_its_parameters(scale):
+    said = yaml.safe_load((ROOT / f"notebooks/scales/{scale}.yaml").read_text())
+    assert sorted(said) == [path.stem for path in NOTEBOOKS]
+    for path in NOTEBOOKS:
+        reproduce.check(path, said[path.stem])
+
+
+def test_the_lock_satisfies_pyproject_and_is_hashed_throughout():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    entries = re.split(r"\n(?=\w)", (ROOT / "requirements.lock").read_text())[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    pins = [re.match(r"([\w.-]+)==([\w.!+-]+)", entry).groups() for entry in entries]
+    for requirement in map(Requirement, asked):
+        if requirement.name != project["name"]:
+            name = requirement.name.lower().replace("_", "-")
+            versions = [version for pinned, version in pins if pinned == name]
+            assert versions and all(v in requirement.specifier for v in versions), name
+
+
+def test_the_lock_names_no_index_and_no_local_path():
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        assert re.match(r"\s*(#|--hash=sha256:[0-9a-f]{64}|[\w.-]+==)", line)
+        assert "://" not in line
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+def test_no_file_mentions_a_place_on_somebodys_machine():
+    listed = ["git", "ls-files", "-co", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    texts = {f: (ROOT / f).read_bytes() for f in files.splitlines() if (ROOT / f).is_file()}
+    place = rb"(?<![\w.:/-])/(home|root|Users|tmp|work|opt|mnt)/\w"
+    assert [name for name, text in texts.items() if re.search(place, text)] == []
+
+
+def test_make_and_the_record_agree_on_what_the_science_modules_are():
+    rules = subprocess.run(["make", "-pn", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    made = re.search(r"^SCIENCE := (.*)$", rules, flags=re.MULTILINE)[1].split()
+    there = {f"deimos/{name}.py" for name in provenance.SCIENCE} & set(map(str, modules()))
+    assert {path for path in made if path.endswith(".py")} == there
+
+
+def test_ci_runs_the_readmes_own_test_command():
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make test"
+    assert "make test" in (ROOT / "README.md").read_text()

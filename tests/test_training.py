@@ -1,0 +1,99 @@
+"""Training does what Keras did, step by step, and the same bits come out every time."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deimos import networks, training
+from deimos.mc_dropout import draw_masks
+from deimos.networks import Network
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def regression_net(seed: int = 0) -> Network:
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(3, 7), nn.ReLU()), (7, 5, 1), p=0.2)
+    networks.initialise(network, generator(seed))
+    return network.double()
+
+
+def data(n: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(n, 3, generator=generator(1), dtype=torch.float64)
+    return x, x.sum(1).sin()
+
+
+def keras_adam(w, g, m, v, t):
+    m.mul_(0.9).add_(0.1 * g)
+    v.mul_(0.999).add_(0.001 * g**2)
+    w.sub_(1e-3 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t) * m / (v.sqrt() + 1e-7))
+
+
+def keras_rmsprop(w, g, m, v, t):
+    v.mul_(0.9).add_(0.1 * g**2)
+    w.sub_(1e-3 * g / (v.sqrt() + 1e-7))
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "update"), [("adam", keras_adam), ("rmsprop", keras_rmsprop)]
+)
+def test_fit_takes_the_steps_that_keras_would(optimiser, update):
+    x, y = data(10)
+    fitted = training.fit(
+        regression_net(), x, y, epochs=4, minibatch=4, decay=0.3, optimiser=optimiser,
+        order=generator(2), dropout=generator(3),
+    )  # fmt: skip
+    twin, order, dropout, t = regression_net(), generator(2), generator(3), 0
+    state = {w: (torch.zeros_like(w), torch.zeros_like(w)) for w in twin.parameters()}
+    for _ in range(4):
+        shuffled = torch.randperm(10, generator=order)
+        for chosen in (shuffled[:4], shuffled[4:8], shuffled[8:]):  # the last one is partial
+            t += 1
+            first, second = draw_masks(twin, (len(chosen),), dropout)
+            h = twin.trunk(x[chosen]) * first
+            h = torch.relu(twin.dense[0](h)) * second
+            kernels = [twin.trunk[1].weight, twin.dense[0].weight, twin.dense[1].weight]
+            penalty = 0.3 / 10 * sum((k**2).sum() for k in kernels)
+            error = (twin.dense[1](h).squeeze(1) - y[chosen]).square().mean() + penalty
+            gradients = torch.autograd.grad(error, list(twin.parameters()))
+            with torch.no_grad():
+                for (w, (m, v)), g in zip(state.items(), gradients, strict=True):
+                    update(w, g, m, v, t)
+    for ours, theirs in zip(fitted.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_the_classification_loss_is_cross_entropy_plus_decay_on_dense_kernels():
+    network = networks.mnist_7_vs_9(generator())
+    x = torch.randint(0, 256, (6, 28, 28), generator=generator(1), dtype=torch.uint8)
+    y = torch.tensor([0, 1, 0, 1, 1, 0])
+    masks = draw_masks(network, (6,), generator(2))
+    output, _ = network.head(network.features(x), masks)
+    kernels = [layer.weight for layer in network.dense]
+    wanted = F.nll_loss(output.log_softmax(1), y) + 0.01 * sum((k**2).sum() for k in kernels)
+    torch.testing.assert_close(training.loss(network, x, y, masks, 0.01), wanted)
+
+
+def test_a_fit_repeats_to_the_last_bit():
+    x = torch.randint(0, 256, (20, 28, 28), generator=generator(1), dtype=torch.uint8)
+    y = torch.arange(20) % 2
+
+    def fit():
+        return training.fit(
+            networks.mnist_7_vs_9(generator()), x, y, epochs=3, minibatch=8, decay=5e-4,
+            optimiser="adam", order=generator(2), dropout=generator(3),
+        )  # fmt: skip
+
+    for a, b in zip(fit().parameters(), fit().parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_diverged_model_is_refused():
+    x, y = data(8)
+    with pytest.raises(ValueError, match="diverged"):
+        training.fit(
+            regression_net(), x, y * float("inf"), epochs=1, minibatch=8, decay=0.1,
+            optimiser="adam", order=generator(), dropout=generator(),
+        )  # fmt: skip
