@@ -31,7 +31,7 @@ EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 SCIENCE := $(filter-out $(addprefix deimos/,__init__.py figures.py paper.py provenance.py record.py reproduce.py \
-	stats.py store.py tracking.py views.py),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+	calibration.py stats.py store.py tracking.py verdicts.py views.py),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py))

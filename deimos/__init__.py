@@ -5,8 +5,12 @@
     optimality             greedy against the best batch (App. A)
     mc_dropout             J masks drawn once and shared by every point
     networks, training     the paper's nets, and how they are fitted from scratch
-    baselines              the acquisition functions DEIMOS is compared with
-    data                   the tasks: where files come from, and how we know they are the right ones
+    baselines, batchbald, k_center (covering)
+                           the acquisition functions DEIMOS is compared with
+    methods                all of them by name, and what each is shown
+    data, splicing, faces, synthetic (splits, downloads, stand_ins)
+                           the tasks: where files come from, and how we know they are the right ones
+    calibration            how dropout, weight decay and noise are chosen (App. E)
     loop                   label, fit, evaluate, acquire, for a fleet of runs
     tracking               the record in MLflow (with record, store, views, provenance)
     stats, verdicts        the paper's tests and ours, and what they say of each claim

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deimos.fast_selection import (
+    centred,
     check_predictions,
     first_best,
     improvements,
@@ -31,7 +32,7 @@ def covariance(predictions: Float[Tensor, "J S c"], noise: float = 0.0) -> Float
     """
     check_predictions(predictions)
     J, S, c = predictions.shape
-    F = (predictions - predictions.mean(0)).double().flatten(1)
+    F = centred(predictions).flatten(1)
     V = F.T @ F / (J - 1)
     V.diagonal().add_(noise)
     return V.view(S, c, S, c)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
-BLOCK = 2**17  # numbers of P worked on at a time, so that they stay in the processor's cache
+BLOCK = 2**15  # numbers of P worked on at a time: in the cache, and too few for torch to split up
 
 
 def select(
@@ -51,22 +51,23 @@ def select_with_gains(
         raise ValueError(f"got {noise=} and {smoothing=}, wanted one ≥ 0 and the other 0")
     check_predictions(predictions)
     candidates = in_order(candidates, predictions.shape[1], batch_size)
-    F, scale = standard_features(predictions, noise + smoothing)
-    others = torch.ones(F.shape[2], dtype=torch.bool, device=F.device)
+    features, scale = standard_features(predictions, noise + smoothing)
+    others = torch.ones(features.shape[2], dtype=torch.bool, device=features.device)
     others[candidates] = False
-    F, rest = F[:, :, candidates], F[:, :, others]
+    F, rest = features[:, :, candidates], features[:, :, others]
+    del features
 
     eps = torch.finfo(F.dtype).eps
-    nugget = (noise + smoothing) / scale or 64 * eps  # without one 0/0 is 0, not rounding / 0
-    noise = noise / scale
-    own_noise = noise * predictions.shape[2]  # what a label takes away at its point, any point
+    noise, nugget = noise / scale, (noise + smoothing) / scale
+    exhausts = nugget == 0
+    nugget = nugget or 64 * eps  # so that 0/0 is 0, and not rounding error over rounding error
     delicate = F.shape[1] > 1 and nugget < 1e-4
+    own_noise = noise * predictions.shape[2]  # what its label takes away at the point itself
     bonus = torch.full_like(F[0, 0], own_noise)
     picked, gains, nothing, fresh = [], [], 0.0, False
     while True:
         if not fresh:
-            if delicate:
-                F = uncorrelated(F)
+            F = uncorrelated(F) if delicate else F
             M, H = torch.eye(len(F)).to(F), second_moment(F) + second_moment(rest)
             P, Q, score = blocks(F, H, noise, nugget)
             start, known, fresh = Q.diagonal().clone(), len(picked), True
@@ -75,8 +76,8 @@ def select_with_gains(
         total = score + bonus
         best, top = first_best(total, nothing)
 
-        # P and Q keep the rounding errors of what they were at the start. Before these can be
-        # seen beside the best score, start afresh: the features lose nothing.
+        # P and Q keep the rounding errors of what they were at the start. Before those can be seen
+        # beside the best score, start afresh from features given the batch, which lose nothing.
         visible = eps**-0.25 * max(top - own_noise, 0)
         stale = delicate or (
             greatest > nugget * visible
@@ -86,16 +87,17 @@ def select_with_gains(
             R = root(F[:, :, picked[known:]].flatten(1), nugget)
             if noise:
                 F[:, :, picked] = 0
-            F, rest, fresh = project(R, F), project(R, rest), False
+            for part in (*F.split(BLOCK, -1), *rest.split(BLOCK, -1)):
+                part.copy_(project(R, part))
+            fresh = False
             continue
         picked.append(best)
-        gains.append(total[best])
+        gains.append(total[best].item())
         if len(picked) == batch_size:
-            return candidates[picked], torch.stack(gains) * scale
-        if noise + smoothing == 0:
-            nothing = TIE * gains[0].item()
+            return candidates[picked], F.new_tensor(gains) * scale
+        nothing = TIE * gains[0] if exhausts else 0.0
 
-        # In the axes of P_n its outputs are independent observations.
+        # In the axes of P_n the outputs of n are independent observations.
         variance, axes = torch.linalg.eigh(P[:, :, best])
         precision = 1 / (variance.clamp(min=0) + nugget)
         x = F[:, :, best] @ (axes * precision.sqrt())
@@ -103,7 +105,7 @@ def select_with_gains(
         e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
         if noise:
             e.addcmul_(w, precision, value=noise**2 / 2)
-        # M − wwᵀ and H − weᵀ − ewᵀ, so P − CCᵀ and (a skew part aside, that no trace sees) Q − 2CEᵀ.
+        # M loses wwᵀ and H loses weᵀ + ewᵀ, so P loses CCᵀ and Q loses CEᵀ + ECᵀ.
         M.addmm_(w, w.T, alpha=-1)
         H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
         lower(P, Q, score, project(torch.cat([w, e], 1), F), noise, nugget)
@@ -119,16 +121,22 @@ def standard_features(
     out (d = c − 1) where its variance is as good as nothing beside the nugget.
     """
     J, S, c = predictions.shape
-    double = torch.float32 if predictions.device.type == "mps" else torch.float64
-    F = predictions.to(double, copy=True)
-    F -= F.mean(0)
+    F = centred(predictions)
     F /= (J - 1) ** 0.5
     scale = torch.linalg.vector_norm(F).item() ** 2 / (S * c) or 1.0
-    of_sums = F.sum(-1).square().sum(0).max() / c
-    if c > 1 and of_sums <= 1e-11 * (nugget or 64 * torch.finfo(double).eps * scale):
+    nothing = 1e-11 * (nugget or 64 * torch.finfo(F.dtype).eps * scale)
+    if c > 1 and F.sum(-1).square().sum(0).max() <= c * nothing:
         ones_first = torch.cat([torch.ones(c, 1), torch.eye(c)[:, 1:]], 1).to(F)
         F = F @ torch.linalg.qr(ones_first).Q[:, 1:]
     return F.mT.contiguous().div_(scale**0.5), scale
+
+
+def centred(predictions: Float[Tensor, "J S c"]) -> Float[Tensor, "J S c"]:
+    """The predictions less their mean over masks, in double precision where the device has it."""
+    double = torch.float32 if predictions.device.type == "mps" else torch.float64
+    F = predictions.to(double, copy=True)
+    F -= F.mean(0)
+    return F
 
 
 def blocks(
@@ -140,8 +148,8 @@ def blocks(
     for p, q, improvement, f in in_parts(P, Q, score, F):
         Hf = project(H, f)
         for a in range(c):
-            p[a] = (f[:, a, None] * f).sum(0)
-            q[a] = (f[:, a, None] * Hf).sum(0)
+            p[a, a:] = p[a:, a] = (f[:, a, None] * f[:, a:]).sum(0)
+            q[a, a:] = q[a:, a] = (Hf[:, a, None] * f[:, a:]).sum(0)
         improvement.copy_(improvements(p, q, noise, nugget))
     return P, Q, score
 
@@ -154,7 +162,10 @@ def lower(
     noise: float,
     nugget: float,
 ) -> None:
-    """P − CCᵀ, Q − 2CEᵀ and the improvement that follows, in place."""
+    """P − CCᵀ, Q − 2CEᵀ and the improvement that follows, in place.
+
+    2CEᵀ differs from CEᵀ + ECᵀ by a skew matrix, which no trace with a symmetric one sees.
+    """
     for p, q, improvement, C, E in in_parts(P, Q, score, *CE.chunk(2)):
         for x, y in zip(C, E, strict=True):
             p.addcmul_(x[:, None], x, value=-1)

@@ -17,14 +17,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
-from deimos import baselines, mc_dropout, training
+from deimos import mc_dropout, splits, training
 from deimos.data import Task
-from deimos.expected_improvement import batch_improvement, select
 from deimos.mc_dropout import Beliefs
+from deimos.methods import Method, by_name, sample_points
 from deimos.networks import Network
 
 Build = Callable[[torch.Generator], Network]
@@ -45,6 +45,7 @@ class Schedule:
     n_passes: int  # Monte-Carlo passes behind every test score
     noise: float = 0.0  # τ⁻¹ on the diagonal of V
     smoothing: float = 0.0  # τ_s⁻¹ inside the inverse of eq. 6; one of the two is 0
+    labelled_in_sample: bool = True  # whether DEIMOS' sample holds labelled points, as X_samp does
     optimiser: str = "adam"
     initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
     seed: int = 0
@@ -92,35 +93,9 @@ class Streams:
         return torch.Generator(device or self.device).manual_seed(seed)
 
 
-@dataclass(frozen=True)
-class Method:
-    """An acquisition function and what it is shown: which sample points, and which masks."""
-
-    acquire: Callable[[Beliefs, int, np.random.Generator], Tensor]
-    sample: str = "pool"  # a draw from the "pool", one "with labelled" points, or the "whole pool"
-    masks: str | None = "fresh"  # "fresh" for every point, "shared" by all, None: no predictions
-
-
 def methods(schedule: Schedule) -> dict[str, Method]:
-    """Every method by its name, with its settings bound."""
-    nugget = {"noise": schedule.noise, "smoothing": schedule.smoothing}
-    return {
-        "deimos": Method(partial(deimos, **nugget), sample="with labelled", masks="shared"),
-        "random": Method(baselines.random, sample="whole pool", masks=None),
-        "max_variance": Method(baselines.max_variance),
-        "max_entropy": Method(baselines.max_entropy),
-    }
-
-
-def deimos(
-    beliefs: Beliefs,
-    batch_size: int,
-    rng: np.random.Generator,
-    noise: float = 0.0,
-    smoothing: float = 0.0,
-) -> Int[Tensor, " b"]:
-    """The paper's acquisition function: Algorithm 1 on the sample points, in its fast form."""
-    return select(beliefs.predictions, beliefs.candidates, batch_size, noise, smoothing)
+    """Every method by its name, with this schedule's settings."""
+    return by_name(schedule.noise, schedule.smoothing, schedule.labelled_in_sample)
 
 
 def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iterator[Iteration]:
@@ -166,6 +141,7 @@ def _iterate(task: Task, build: Build, member: Member) -> Iteration:
     """Label, fit, evaluate and acquire, once."""
     schedule, n_acquired = member.schedule, len(member.acquired)
     streams = Streams(schedule.seed, member.repeat, n_acquired, task.x.device)
+    task = splits.for_repeat(task, member.repeat, _of_repeat(member).numpy("test set"))
     labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
 
     began = time.perf_counter()
@@ -205,27 +181,30 @@ def _acquire(
     """The ids to label next, and what the record keeps of how they were chosen."""
     schedule = member.schedule
     method = methods(schedule)[member.method]
-    n_candidates = None if method.sample == "whole pool" else schedule.n_candidates
     ids, is_candidate = sample_points(
-        task, labelled, n_candidates, method.sample == "with labelled", streams.numpy("candidates")
+        task.train_ids,
+        labelled,
+        method.n_candidates or schedule.n_candidates,
+        method.sample,
+        streams.numpy("candidates"),
     )
-    candidates = is_candidate.nonzero().squeeze(1)
-    predictions, seen = None, {}
-    if method.masks:
+    features, predictions, embedded, seen = None, None, None, {}
+    if method.masks or method.features:
         features = mc_dropout.trunk_features(network, task.x[ids])
-        masks = streams.torch("masks")
-        if method.masks == "shared":
-            drawn = mc_dropout.draw_masks(network, (schedule.n_masks,), masks)
-            predictions = mc_dropout.predict(network, features, drawn)
-        else:
-            predictions = mc_dropout.predict_fresh(network, features, schedule.n_masks, masks)
-        seen["model/mean_variance"] = mc_dropout.mean_variance(predictions)
-    beliefs = Beliefs(candidates, predictions)
-    batch = method.acquire(beliefs, schedule.batch_size, streams.numpy(member.method))
     if method.masks == "shared":
-        seen["batch/expected_improvement"] = batch_improvement(
-            predictions, batch, schedule.noise, schedule.smoothing
+        masks = mc_dropout.draw_masks(network, (schedule.n_masks,), streams.torch("masks"))
+        predictions = mc_dropout.predict(network, features, masks)
+    elif method.masks == "fresh":
+        predictions = mc_dropout.predict_fresh(
+            network, features, schedule.n_masks, streams.torch("masks")
         )
+    if method.features:
+        embedded = mc_dropout.embeddings(network, features)
+    if predictions is not None:
+        seen["model/mean_variance"] = mc_dropout.mean_variance(predictions)
+    beliefs = Beliefs(is_candidate.nonzero().squeeze(1), predictions, embedded)
+    batch, report = method.acquire(beliefs, schedule.batch_size, streams.numpy(member.method))
+    seen |= report
     if network.classifies and schedule.batch_size > 1:
         features = mc_dropout.trunk_features(network, task.x[ids[batch]])
         probabilities = mc_dropout.predictive_mean(
@@ -235,33 +214,15 @@ def _acquire(
     return tuple(ids[batch].tolist()), seen
 
 
-def sample_points(
-    task: Task,
-    labelled: Int[Tensor, " N"],
-    n_candidates: int | None,
-    with_labelled: bool,
-    rng: np.random.Generator,
-) -> tuple[Int[Tensor, " S"], Bool[Tensor, " S"]]:
-    """Ids of the sample points, and which of them are candidates.
-
-    With labelled points it is the paper's X_samp: drawn from labelled and pool alike until it holds
-    `n_candidates` of the pool (App. D); without, a draw from the pool alone, as for the baselines.
-    """
-    ids = task.train_ids[torch.from_numpy(rng.permutation(len(task.train_ids))).to(labelled.device)]
-    is_candidate = ~torch.isin(ids, labelled)
-    if not with_labelled:
-        ids, is_candidate = ids[is_candidate], is_candidate[is_candidate]
-    if n_candidates is not None:
-        wanted = is_candidate.cumsum(0) <= n_candidates
-        ids, is_candidate = ids[wanted], is_candidate[wanted]
-    return ids, is_candidate
-
-
 def initial_set(task: Task, member: Member) -> tuple[int, ...]:
     """Ids labelled at the start of a repeat, the same for every method."""
     schedule = member.schedule
     stored = task.initial_sets if schedule.initial_sets == "authors" else ()
     if member.repeat <= len(stored) and len(stored[member.repeat - 1]) == schedule.n_initial:
         return stored[member.repeat - 1]
-    streams = Streams(schedule.seed, member.repeat, 0, torch.device("cpu"))
-    return task.draw_initial_set(schedule.n_initial, streams.numpy("initial set"))
+    return task.draw_initial_set(schedule.n_initial, _of_repeat(member).numpy("initial set"))
+
+
+def _of_repeat(member: Member) -> Streams:
+    """The streams of what a repeat decides once, before its first iteration."""
+    return Streams(member.schedule.seed, member.repeat, 0, torch.device("cpu"))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deimos.networks import Network
 
-POINTS_AT_ONCE = 4096  # points of one trunk pass; bounds memory, changes no result's meaning
+NUMBERS_AT_ONCE = 2**25  # in the input of one trunk pass, of at most 4,096 points: bounds memory
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def draw_masks(
 @torch.no_grad()
 def trunk_features(network: Network, x: Num[Tensor, "S *input"]) -> Float[Tensor, "S d"]:
     """The trunk once per point, in chunks: all that Monte-Carlo sampling needs of the input."""
-    return torch.cat([network.features(chunk) for chunk in x.split(POINTS_AT_ONCE)])
+    at_once = min(4096, max(1, NUMBERS_AT_ONCE // x[0].numel()))
+    return torch.cat([network.features(chunk) for chunk in x.split(at_once)])
 
 
 @torch.no_grad()

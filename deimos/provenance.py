@@ -21,6 +21,16 @@ SCIENCE = (
     "fast_selection",
     "optimality",
     "baselines",
+    "batchbald",
+    "k_center",
+    "covering",
+    "methods",
+    "splits",
+    "splicing",
+    "faces",
+    "synthetic",
+    "stand_ins",
+    "downloads",
     "loop",
 )
 

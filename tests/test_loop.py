@@ -10,13 +10,17 @@ from torch import nn
 from deimos import loop, networks
 from deimos.data import Task
 from deimos.loop import Member, Schedule
+from deimos.methods import sample_points
 from deimos.networks import Network
 
 SCHEDULE = Schedule(
     batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=5, minibatch=4, decay=0.01,
     noise=1e-4, n_masks=8, n_passes=5, seed=3,
 )  # fmt: skip
-METHODS = ("deimos", "random", "max_variance", "max_entropy")
+METHODS = (
+    "deimos", "random", "max_variance", "max_entropy", "bald", "batchbald", "k_center",
+    "k_center_authors", "greedy_k_center",
+)  # fmt: skip
 
 
 def build(generator: torch.Generator) -> Network:
@@ -107,12 +111,13 @@ def test_another_seed_gives_another_run(moons, fleet):
 def test_the_sample_holds_the_wanted_candidates_and_its_share_of_labelled_points(moons):
     labelled = moons.train_ids[:45]  # half of what is in play
     rng = np.random.default_rng(1)
-    ids, is_candidate = loop.sample_points(moons, labelled, 20, True, rng)
+    ids, is_candidate = sample_points(moons.train_ids, labelled, 20, "with labelled", rng)
     assert is_candidate.sum() == 20
     assert not torch.isin(ids[is_candidate], labelled).any()
     assert torch.isin(ids[~is_candidate], labelled).all()
     shares = [
-        (~loop.sample_points(moons, labelled, 20, True, rng)[1]).sum().item() for _ in range(200)
+        (~sample_points(moons.train_ids, labelled, 20, "with labelled", rng)[1]).sum().item()
+        for _ in range(200)
     ]
     assert np.mean(shares) == pytest.approx(20, abs=1.5)
 
@@ -120,9 +125,24 @@ def test_the_sample_holds_the_wanted_candidates_and_its_share_of_labelled_points
 def test_without_a_number_of_candidates_the_whole_pool_is_considered(moons):
     labelled = moons.train_ids[:45]
     rng = np.random.default_rng(1)
-    ids, is_candidate = loop.sample_points(moons, labelled, None, True, rng)
+    ids, is_candidate = sample_points(moons.train_ids, labelled, None, "with labelled", rng)
     assert sorted(ids.tolist()) == moons.train_ids.tolist() and is_candidate.sum() == 45
-    ids, is_candidate = loop.sample_points(moons, labelled, None, False, rng)
+    ids, is_candidate = sample_points(moons.train_ids, labelled, None, "pool", rng)
+    assert sorted(ids.tolist()) == moons.train_ids[45:].tolist() and is_candidate.all()
+
+
+def test_k_center_sees_all_labelled_points_beside_its_candidates(moons):
+    labelled = moons.train_ids[:45]
+    rng = np.random.default_rng(1)
+    ids, is_candidate = sample_points(moons.train_ids, labelled, 20, "and labelled", rng)
+    assert ids[~is_candidate].tolist() == labelled.tolist()
+    assert is_candidate.sum() == 20 and not torch.isin(ids[is_candidate], labelled).any()
+
+
+def test_random_acquisition_draws_from_the_whole_pool_whatever_the_candidates(moons):
+    labelled = moons.train_ids[:45]
+    rng = np.random.default_rng(1)
+    ids, is_candidate = sample_points(moons.train_ids, labelled, 20, "whole pool", rng)
     assert sorted(ids.tolist()) == moons.train_ids[45:].tolist() and is_candidate.all()
 
 

@@ -70,7 +70,7 @@ def test_the_predictive_mean_is_the_mean_of_the_fresh_passes(network, x):
 
 def test_chunks_of_points_change_nothing(network, x, monkeypatch):
     whole = mc_dropout.trunk_features(network, x)
-    monkeypatch.setattr(mc_dropout, "POINTS_AT_ONCE", 4)
+    monkeypatch.setattr(mc_dropout, "NUMBERS_AT_ONCE", 4 * x[0].numel())
     torch.testing.assert_close(mc_dropout.trunk_features(network, x), whole)
 
 

@@ -1,0 +1,215 @@
+"""Faces and their ages: UTKFace, or any folder of images that are named by the age (§5.1).
+
+An image is called `age_gender_race_date.jpg.chip.jpg`, of which only the number before the first
+`_` is read: some of UTKFace's names lack the rest. Images are decoded once, kept as uint8 and read
+from a memory-mapped file, so that they need not fit into memory.
+"""
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from deimos import stand_ins
+from deimos.data import ROOT, Task, checksum, data_folder
+from deimos.downloads import fetch
+from deimos.splits import hold_out
+
+UTKFACE_ARCHIVE = "UTKFace.tar.gz"
+UTKFACE_URL = (
+    "https://huggingface.co/datasets/py97/UTKFace-Cropped/resolve/"
+    f"e80f21fb21fa3631380c3cb634b79be3ac2f4cba/{UTKFACE_ARCHIVE}"
+)
+UTKFACE_SHA256 = "2c0655397b498e81b82d685ee74bee8c2e4364a5897caf3afec6ea48929024a7"
+# sha256 of what `sha256sum *` prints in a folder of its 23,708 images: however they are packed
+UTKFACE_LISTING = "f46941580dc85fe21beb0bae2faca4f7cf8317384a775df25e631c4c612ce01b"
+SIDE = 200  # pixels
+N_DRAWN = 600
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+def face_age(scale: str, folder: str | Path | None = None, drop_duplicates: bool = False) -> Task:
+    """UTKFace's 23,708 faces of 200 × 200 pixels, or those of one's own `folder`, and their ages.
+
+    A tenth is held out to test on, the same for every repeat. `drop_duplicates` takes the first of
+    byte-identical images alone, as 375 groups of UTKFace's are, 205 of them with differing ages.
+    """
+    if folder is not None:
+        if not Path(folder).is_dir():
+            raise ValueError(f"{folder} is not a folder of images")
+        return _task(read_images([Path(folder)]), Path(folder).name, drop_duplicates)
+    images = _utkface()
+    if images is not None:
+        return _task(images, "UTKFace", drop_duplicates)
+    if scale == "paper":
+        raise FileNotFoundError(
+            f"UTKFace is neither in {_folder()} nor to be downloaded: put {UTKFACE_ARCHIVE}, its "
+            f"parts UTKFace-*.tar, or its images there, or use SCALE=quick"
+        )
+    pixels, ages = stand_ins.portraits(N_DRAWN, np.random.default_rng(0))
+    x, y = torch.from_numpy(pixels), torch.from_numpy(ages)
+    source = f"stand-in: {N_DRAWN} drawn portraits"
+    return _split(x, y, torch.arange(len(x)), source, checksum([x, y]), stand_in=True)
+
+
+def read_images(places: list[Path]) -> dict[str, bytes]:
+    """The images in folders and tar archives, still encoded, in the order of their names.
+
+    Archives are read, never unpacked: nothing in them is written anywhere or followed. One cut
+    short between two images looks whole to tarfile: check what came out by its digest.
+    """
+    images: dict[str, bytes] = {}
+    for place in places:
+        for name, content in _archive(place) if place.is_file() else _loose(place):
+            if Path(name).suffix.lower() not in SUFFIXES:
+                continue
+            if name in images:
+                raise ValueError(f"{place} has a second image called {name}")
+            images[name] = content
+    if not images:
+        raise ValueError(f"{', '.join(map(str, places))}: no images there")
+    return dict(sorted(images.items()))
+
+
+def age(name: str) -> int:
+    """The age in years that an image's name begins with."""
+    number = re.match(r"([0-9]{1,3})_", name)
+    if number is None:
+        raise ValueError(f"{name!r} does not begin with an age and an underscore, as in 31_….jpg")
+    return int(number[1])
+
+
+def decode(name: str, content: bytes) -> UInt8[np.ndarray, "3 200 200"]:
+    """One image, channels first, red first."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            mode, size = image.mode, image.size
+            pixels = np.asarray(image)
+    except (OSError, SyntaxError) as error:  # what PIL raises on bytes that are cut or foreign
+        raise ValueError(f"{name} is damaged or no image: {error}") from error
+    if (mode, size) != ("RGB", (SIDE, SIDE)):
+        raise ValueError(
+            f"{name} is {size[0]} × {size[1]} in mode {mode}, not {SIDE} × {SIDE} in RGB"
+        )
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def decode_once(images: dict[str, bytes], key: str) -> UInt8[Tensor, "n 3 200 200"]:
+    """All images as one memory-mapped tensor, from the data folder if they were decoded before."""
+    home = data_folder() if os.access(data_folder(), os.W_OK) else ROOT / "data"
+    cache = home / f"faces-{key}.npy"
+    if not cache.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
+        try:
+            _write_decoded(part, images)
+            part.replace(cache)
+        finally:
+            part.unlink(missing_ok=True)
+    pixels = np.load(cache, mmap_mode="c", allow_pickle=False)  # "c": torch wants it writable
+    if pixels.dtype != np.uint8 or pixels.shape != (len(images), 3, SIDE, SIDE):
+        raise ValueError(f"{cache} holds {pixels.dtype} {pixels.shape}: delete it and run again")
+    return torch.from_numpy(pixels)
+
+
+def listing_digest(images: dict[str, bytes]) -> str:
+    """sha256 of the lines that `sha256sum` prints: it identifies the data however it is packed."""
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in images.items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _task(images: dict[str, bytes], source: str, drop_duplicates: bool) -> Task:
+    ages = torch.tensor([age(name) for name in images])
+    key = listing_digest(images)[:16]
+    ids = list(range(len(images)))
+    if drop_duplicates:
+        first: dict[bytes, int] = {}
+        ids = sorted({first.setdefault(content, i) for i, content in enumerate(images.values())})
+    return _split(decode_once(images, key), ages, torch.tensor(ids), source, key)
+
+
+def _split(
+    x: Tensor, ages: Tensor, ids: Tensor, source: str, digest: str, stand_in: bool = False
+) -> Task:
+    """One test set for all repeats, a tenth rounded up, as the authors'."""
+    y = ages.float()
+    train_ids, test_ids = hold_out(ids, -(-len(ids) // 10), np.random.default_rng(0))
+    return Task(
+        name="face-age",
+        x=x,
+        y=y,
+        train_ids=train_ids,
+        test_x=x[test_ids],
+        test_y=y[test_ids],
+        n_classes=1,
+        source=source,
+        checksum=digest,
+        stand_in=stand_in,
+    )
+
+
+def _folder() -> Path:
+    return data_folder() / "utkface"
+
+
+def _utkface() -> dict[str, bytes] | None:
+    """UTKFace from the data folder, in parts, as images or whole, or else from the network."""
+    packed = _folder() / UTKFACE_ARCHIVE
+    parts = sorted(_folder().glob("UTKFace-*.tar"))
+    if not packed.exists() and (parts or any(_folder().rglob("*.jpg"))):
+        images = read_images(parts or [_folder()])
+        if listing_digest(images) != UTKFACE_LISTING:
+            raise ValueError(
+                f"{_folder()} has {len(images):,} images, which are not the 23,708 of UTKFace: "
+                f"delete them and run again, or give a folder of your own as `folder`"
+            )
+        return images
+    archive = fetch(UTKFACE_URL, packed, _check_archive)
+    return archive and read_images([archive])
+
+
+def _check_archive(file: Path) -> None:
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != UTKFACE_SHA256:
+        raise ValueError(
+            f"{file} is damaged (sha256 {found}, not {UTKFACE_SHA256}): delete it and run again"
+        )
+
+
+def _archive(file: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(file) as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                if not member.isreg():
+                    raise ValueError(f"{file} holds a link, {member.name}: only files are read")
+                yield Path(member.name).name, archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{file} is damaged or cut short: {error}") from error
+
+
+def _loose(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            yield file.name, file.read_bytes()
+
+
+def _write_decoded(file: Path, images: dict[str, bytes]) -> None:
+    """A .npy file of all images, written as a stream: a full disk is an error then, not a crash."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), 3, SIDE, SIDE)}
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for name, content in tqdm(images.items(), desc="decoding faces", unit="image"):
+            stream.write(decode(name, content).tobytes())

@@ -1,0 +1,171 @@
+"""Robust k-Center: the batch that leaves all candidates but Ξ near a labelled point (§5).
+
+Sener & Savarese (2018) ask for the b new centres that minimise the robust radius: the (Ξ+1)-th
+largest distance of a candidate to its nearest centre, new or labelled before. The smallest is one
+of the distances between points, and is found by bisection: whether b centres reach a given one is a
+covering programme (`covering.py`) of n columns, not the 2n² + n variables of the original.
+
+Axes:  S sample points · h features · n candidates · b batch size
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from deimos.covering import any_cover, cover
+from deimos.mc_dropout import Beliefs
+
+OUTLIERS = 0.001  # Ξ as a fraction of the candidates, the authors'
+STEPS = 5  # of the bisection, the authors'
+SECONDS = 20.0  # of the solver, a step
+ROUNDING = 1e-12  # relative, of distances
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A batch, what is certain about it, and whether time ran out."""
+
+    positions: Int[Tensor, " b"]
+    radius: float  # the batch's robust radius: an upper bound on the smallest
+    lower_bound: float  # proved: no batch of this size has a smaller robust radius
+    greedy_radius: float  # the robust radius of the farthest-first batch
+    limit_met: bool  # whether a radius was given up undecided, and then taken to be out of reach
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The candidates in order of position, and how far each is from the nearest labelled point."""
+
+    candidates: Int[Tensor, " n"]
+    points: Float[np.ndarray, "n h"]
+    near: Float[np.ndarray, " n"]  # ∞ where nothing is labelled
+
+
+def robust_k_center(
+    beliefs: Beliefs,
+    batch_size: int,
+    rng: np.random.Generator,
+    outliers: int | None = None,
+    steps: int = STEPS,
+    seconds: float = SECONDS,
+    bounds: str = "correct",
+) -> Int[Tensor, " b"]:
+    """The batch of `solve`. Nothing in it is random: `rng` is not used."""
+    return solve(beliefs, batch_size, outliers, steps, seconds, bounds).positions
+
+
+def greedy_k_center(
+    beliefs: Beliefs, batch_size: int, rng: np.random.Generator
+) -> Int[Tensor, " b"]:
+    """Farthest-first, in the order of picking: the greedy core-set. `rng` is not used."""
+    layout = lay_out(beliefs, batch_size)
+    return layout.candidates[farthest_first(layout, batch_size)]
+
+
+def solve(
+    beliefs: Beliefs,
+    batch_size: int,
+    outliers: int | None = None,
+    steps: int = STEPS,
+    seconds: float = SECONDS,
+    bounds: str = "correct",
+) -> Solution:
+    """Bisect for the smallest robust radius, in `steps` steps of at most `seconds` of solver each.
+
+    A batch of one is exact: every candidate is tried, as by the authors, and the first of the best
+    taken. Centres that a radius does not need are picked farthest-first.
+
+    With `bounds="correct"` the search starts between half a farthest-first radius, which is proved,
+    and the robust radius of the farthest-first batch: no answer is worse than that batch.
+    `bounds="authors"` is the published search. Its upper bound takes distances to the new centres
+    alone, and its lower bound is half of that, which proves nothing: where it is above the smallest
+    radius the search ends short of it. The programme asks for any batch that reaches the radius, so
+    the answer may be worse than farthest-first. `lower_bound` is proved all the same.
+    """
+    if steps < 1 or not seconds > 0 or bounds not in ("correct", "authors"):
+        raise ValueError(
+            f"got {steps=}, {seconds=}, {bounds=}, wanted 1 step or more, some time, and bounds "
+            '"correct" or "authors"'
+        )
+    layout = lay_out(beliefs, batch_size)
+    n = len(layout.points)
+    outliers = int(OUTLIERS * n) if outliers is None else outliers
+    if not 0 <= outliers < n:
+        raise ValueError(f"got {outliers} outliers, wanted 0 to {n - 1}")
+    distances = cdist(layout.points, layout.points)
+
+    def robust_radius(batch: Sequence[int]) -> float:
+        nearest = np.minimum(layout.near, distances[batch].min(0))
+        return float(np.partition(nearest, n - 1 - outliers)[n - 1 - outliers])
+
+    # Farthest-first with Ξ picks to spare ends with b + Ξ + 1 points a radius r or more apart, and
+    # as far from all that is labelled. Leave any Ξ out: two of the rest must share a new centre, or
+    # one make do with a labelled point, so that one is r/2 or more from its centre.
+    order = farthest_first(layout, min(batch_size + outliers, n))
+    farthest = np.minimum(layout.near, distances[order].min(0)).max()
+    proved, batch, limit_met = float(farthest) / 2 * (1 - ROUNDING), order[:batch_size], False
+    greedy_radius = robust_radius(batch)
+    if batch_size == 1:
+        alone = [robust_radius([i]) for i in range(n)]
+        best = int(np.argmin(alone))
+        return Solution(layout.candidates[[best]], alone[best], alone[best], greedy_radius, False)
+
+    lower, upper, search = proved, greedy_radius, cover
+    if bounds == "authors":
+        upper, search = float(distances[batch].min(0).max()), any_cover
+        lower = upper / 2
+    radii = np.unique(np.append(layout.near, distances))  # all that a robust radius can be
+    for _ in range(steps):
+        within = radii[(lower <= radii) & (radii < upper)]
+        if not len(within):
+            break
+        middle = max(np.searchsorted(within, (lower + upper) / 2, side="right") - 1, 0)
+        delta, next_up = np.append(within, upper)[middle : middle + 2].tolist()
+        reach = distances[layout.near > delta] <= delta
+        centres, certain = search(reach, batch_size, outliers, seconds)
+        if centres is not None:
+            batch = farthest_first(layout, batch_size, centres.tolist())
+            assert robust_radius(batch) <= delta
+            upper = delta if bounds == "authors" else robust_radius(batch)
+        else:
+            lower = next_up
+            proved = max(proved, next_up) if certain else proved
+            limit_met |= not certain
+    if lower == proved and not np.any((lower <= radii) & (radii < upper)):
+        proved = robust_radius(batch)
+    return Solution(
+        layout.candidates[batch], robust_radius(batch), proved, greedy_radius, limit_met
+    )
+
+
+def farthest_first(layout: Layout, batch_size: int, start: Sequence[int] = ()) -> list[int]:
+    """`start`, then one by one the candidate farthest from every centre; ties go to the first."""
+    picked = list(start)
+    near = np.minimum(
+        layout.near, cdist(layout.points[picked], layout.points).min(0, initial=np.inf)
+    )
+    while len(picked) < batch_size:
+        near[picked] = -1  # no point is picked twice, even where all coincide
+        picked.append(int(near.argmax()))
+        near = np.minimum(near, cdist(layout.points[picked[-1:]], layout.points)[0])
+    return picked
+
+
+def lay_out(beliefs: Beliefs, batch_size: int) -> Layout:
+    """The embedding on the CPU in double precision; ValueError if no batch can be drawn from it."""
+    candidates = beliefs.candidates.unique()  # in order, so that ties go to the lowest position
+    if not 1 <= batch_size <= len(candidates):
+        raise ValueError(
+            f"a batch of {batch_size} cannot be drawn from {len(candidates)} candidates"
+        )
+    if beliefs.features is None or not beliefs.features.isfinite().all():
+        raise ValueError("k-Center needs the features of all sample points, and finite ones")
+    features = beliefs.features.detach().cpu().double().numpy()
+    chosen = candidates.cpu().numpy()
+    labelled = np.delete(features, chosen, axis=0)
+    near = cdist(features[chosen], labelled).min(1, initial=np.inf)
+    return Layout(candidates, features[chosen], near)

@@ -1,0 +1,54 @@
+"""Every notebook runs from its first cell to its last at smoke scale, and its numbers land."""
+
+import nbformat
+import pytest
+
+from deimos import reproduce, tracking
+
+NOTEBOOKS = sorted(reproduce.NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory) -> dict:
+    """All notebooks, one after another, on a record of their own and without the user's data."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("DEIMOS_DATA", str(folder / "data"))
+        patch.setenv("DEIMOS_OFFLINE", "1")
+        done = {}
+        for notebook in NOTEBOOKS:
+            parameters = reproduce.scale_parameters(notebook, "smoke") | {"scale": "smoke"}
+            reproduce.check(notebook, parameters)
+            done[notebook.stem] = reproduce.execute(notebook, "smoke", parameters, folder)
+        yield {"folder": folder, **done}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_to_its_end_and_shows_a_figure_and_verdicts(executed, notebook):
+    execution = executed[notebook.stem]
+    assert (execution.status, execution.error) == ("finished", "")
+    cells = nbformat.read(executed["folder"] / notebook.name, as_version=4).cells
+    shown = [kind for c in cells for o in c.get("outputs", []) for kind in o.get("data", {})]
+    assert "image/png" in shown
+    assert execution.verdicts and (executed["folder"] / f"{notebook.stem}.html").exists()
+
+
+def test_the_numbers_of_the_smoke_runs_are_in_the_record(executed):
+    table = tracking.table("mnist-7-vs-9", "smoke", metric="accuracy")
+    assert set(table.method) == {"deimos", "max_entropy", "random"}
+    assert set(table.n_acquired) == {0, 25, 50} and set(table["repeat"]) == {1, 2}
+    assert table.value.between(0, 1).all()
+    assert set(tracking.table("greedy-vs-optimal").batch_size) == {2, 5}
+
+
+def test_a_smoke_run_on_stand_in_data_decides_no_claim(executed):
+    verdicts = executed["04-mnist-7-vs-9"].verdicts
+    assert all(v.startswith("cannot tell (smoke scale, stand-in data") for v in verdicts)
+
+
+def test_a_second_execution_finds_everything_done(executed):
+    notebook = reproduce.NOTEBOOKS / "04-mnist-7-vs-9.ipynb"
+    parameters = reproduce.scale_parameters(notebook, "smoke") | {"scale": "smoke"}
+    again = reproduce.execute(notebook, "smoke", parameters, executed["folder"])
+    assert (again.new, again.resumed, again.skipped) == (0, 0, 6)
