@@ -15,7 +15,7 @@ from highspy import HighsModelStatus as Status
 from jaxtyping import Bool, Int
 from scipy import sparse
 
-SWAPS = 10_000  # of the local search; embeddings of MNIST needed 1,400 at most
+SWAPS = 10_000  # of the local search; embeddings of MNIST needed 4,000 at most
 TOLERANCE = 1e-6  # of the linear programme's minimum
 
 # The columns chosen, or None; and then whether it is certain that no choice does it.

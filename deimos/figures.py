@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 import seaborn as sns
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from deimos import paper
 
@@ -51,6 +53,26 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def acquired_images(
+    images: UInt8[Tensor, "total h w"], ids: pd.DataFrame, first: int = 3, last: int = 2
+) -> Figure:
+    """The first and the last images of each repeat, a column a repeat (Fig. 3 c).
+
+    `ids` are those of one method and batch size, as `tracking.acquired_ids` has them.
+    """
+    columns = {repeat: rows.sort_values("position") for repeat, rows in ids.groupby("repeat")}
+    figure = Picture(figsize=(1.1 * len(columns) + 0.6, 1.1 * (first + last)), layout="constrained")
+    grid = figure.subplots(first + last, len(columns), squeeze=False)
+    for column, (repeat, rows) in zip(grid.T, columns.items(), strict=True):
+        shown = pd.concat([rows.head(first), rows.tail(last)])
+        column[0].set_title(f"repeat {repeat}", fontsize=9)
+        for axes, row in zip(column, shown.itertuples(), strict=True):
+            axes.imshow(images[row.id].numpy(), cmap="gray_r")
+            axes.set(xticks=[], yticks=[])
+            axes.set_ylabel(f"{row.position}", fontsize=8)
+    return figure
+
+
 def ratio_histograms(table: pd.DataFrame, title: str) -> Figure:
     """Greedy over optimal variance reduction, a panel for each batch and sample size (Fig. A.1)."""
     table = table[table.metric.str.startswith("ratio_")]
@@ -68,7 +90,8 @@ def ratio_histograms(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _histogram(axes: Axes, ratios: pd.Series, title: str) -> None:
-    axes.hist(ratios, bins=30, color=_COLOURS["deimos"], log=True)
+    edges = (min(ratios.min(), 1 - 1e-6), 1.0)
+    axes.hist(ratios, bins=30, range=edges, color=_COLOURS["deimos"], log=True)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.tick_params(axis="x", labelsize=7, rotation=20)
     axes.set_title(title, fontsize=9)
@@ -99,14 +122,16 @@ def draw(name: str, table: pd.DataFrame, notes: dict[str, str]) -> Figure | None
     title, function, subject = FIGURES[name]
     rows = table
     for column, value in subject.items():
-        rows = rows[rows[column] == value]
+        rows = rows[rows[column].isin(value if isinstance(value, tuple) else (value,))]
     if rows.empty:
         return None
     return function(rows, f"{title}\n({notes[subject['experiment']]})")
 
 
-_seven_nine = {"experiment": "mnist-7-vs-9", "batch_size": 25}
-_ten = {"experiment": "mnist-0-to-9", "batch_size": 25}
+# The methods of Figs. 3 and B.1; DEIMOS with other sample sizes stands in Fig. 3 f alone.
+_compared = ("deimos", "random", "max_entropy", "bald", "batchbald", "k_center")
+_seven_nine = {"experiment": "mnist-7-vs-9", "batch_size": 25, "method": _compared}
+_ten = {"experiment": "mnist-0-to-9", "batch_size": 25, "method": _compared}
 # Every figure that a table can draw, in the paper's order: its title, function and rows.
 FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame, str], Figure], dict[str, Any]]] = {
     "figure-2-left": (
@@ -136,6 +161,15 @@ FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame, str], Figure], dict[str, A
         {**_seven_nine, "metric": "diversity"},
     ),
     "figure-3e": ("Batch diversity, MNIST 0-9", learning_curves, {**_ten, "metric": "diversity"}),
+    "figure-3f": (
+        "MNIST 7 vs 9, |X_samp| = 500, 2,500 and 5,000",
+        learning_curves,
+        {
+            **_seven_nine,
+            "method": ("deimos", "deimos_500", "deimos_5000"),
+            "metric": "accuracy",
+        },
+    ),
     "figure-A1": (
         "Greedy against the best batch",
         ratio_histograms,
@@ -144,6 +178,6 @@ FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame, str], Figure], dict[str, A
     "figure-B1": (
         "MNIST 7 vs 9, batch size 1",
         learning_curves,
-        {"experiment": "mnist-7-vs-9", "batch_size": 1, "metric": "accuracy"},
+        {**_seven_nine, "batch_size": 1, "metric": "accuracy"},
     ),
 }

@@ -41,7 +41,7 @@ def dense(predictions, noise=0.0, smoothing=0.0):
 
 
 def worst_regret(V, smoothing, batch, candidates):
-    """By how much a pick's improvement is below the best, at worst, beside all the batch removes."""
+    """How far a pick is below the best at worst, as a fraction of what the batch removes."""
     removed, left, worst = variance_removed(V, batch, smoothing), candidates, 0.0
     for n in batch:
         gains = expected_improvement(V, left, smoothing)
@@ -96,7 +96,7 @@ def test_conditioning_point_by_point_is_conditioning_on_the_batch_at_once(rng, s
     assert variance_removed(V, batch, smoothing) == pytest.approx(expected.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("fraction", [1e-12, 1e-9, 1e-6, 1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("fraction", [1e-12, 1e-6, 1e-3, 1.0])
 @pytest.mark.parametrize("kind", ["noise", "smoothing"])
 @pytest.mark.parametrize("c, softmax", [(1, False), (2, True), (10, True), (10, False)])
 @pytest.mark.parametrize("J", [4, 12, 60])
@@ -106,19 +106,17 @@ def test_select_is_greedy_batch_whatever_the_nugget(rng, J, c, softmax, kind, fr
     candidates = torch.from_numpy(rng.permutation(S)[:30])  # the others are labelled
     given = nugget(predictions, kind, fraction)
     V, smoothing = dense(predictions, **given)
-    batch, slow = (
-        select(predictions, candidates, b, **given),
-        greedy_batch(V, candidates, b, smoothing),
-    )
+    batch = select(predictions, candidates, b, **given)
+    slow = greedy_batch(V, candidates, b, smoothing)
     removed = variance_removed(V, slow, smoothing)
     assert variance_removed(V, batch, smoothing) == pytest.approx(removed, rel=1e-8)
     assert batch_improvement(predictions, batch, **given) == pytest.approx(removed, rel=1e-8)
     assert set(batch.tolist()) <= set(candidates.tolist()) and len(set(batch.tolist())) == b
-    # With little rank left every candidate ties for the last of it, up to rounding.
-    tie = worst_regret(V, smoothing, batch, candidates) if (batch != slow).any() else 0.0
-    assert tie < 1e-9
-    if J == 60 and (c == 1 or fraction >= 1e-3):
+    # Beyond the rank, and without noise to speak of, all candidates tie up to rounding.
+    if J > b * c or fraction >= 1e-3:
         assert batch.tolist() == slow.tolist()
+    else:
+        assert worst_regret(V, smoothing, batch, candidates) < 1e-9
 
 
 @settings(deadline=None, max_examples=60)
@@ -220,7 +218,10 @@ def test_units_do_not_matter(rng):
     predictions = predicted(rng, 20, 40, 3)
     batch, gains = select_with_gains(predictions, torch.arange(40), 10, smoothing=0.1)
     for unit in (1e-70, 1e70):
-        scaled = select_with_gains(predictions * unit, torch.arange(40), 10, smoothing=0.1 * unit**2)
+        given = {"smoothing": 0.1 * unit**2}
+        scaled = select_with_gains(
+            predictions * unit, torch.arange(40), 10, smoothing=0.1 * unit**2
+        )
         assert scaled[0].equal(batch)
         torch.testing.assert_close(scaled[1] / unit**2, gains)
 
@@ -237,16 +238,12 @@ def test_probabilities_in_c_classes_are_c_minus_one_numbers(rng):
     torch.testing.assert_close(gains, 1e-3 + select_with_gains(contrast, batch, 10, noise=1e-3)[1])
 
 
-@pytest.mark.parametrize("pick", [select, None])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
-def test_ties_go_to_the_lowest_position(rng, pick, order):
-    twins = predicted(rng, 12, 3, 1)[:, [2, 1, 0, 0, 1, 2]]
-    candidates = torch.tensor(order)
-    if pick is None:
-        batch = greedy_batch(covariance(twins, 0.1), candidates, 3)
-    else:
-        batch = pick(twins, candidates, 3, noise=0.1)
+def test_ties_go_to_the_lowest_position(rng, order):
+    twins, candidates = predicted(rng, 12, 3, 1)[:, [2, 1, 0, 0, 1, 2]], torch.tensor(order)
+    batch = select(twins, candidates, 3, noise=1e-6)
     assert sorted(batch.tolist()) == [0, 1, 2]
+    assert greedy_batch(covariance(twins, noise=1e-6), candidates, 3).equal(batch)
 
 
 # Degenerate input

@@ -1,4 +1,4 @@
-"""Robust k-Center against all batches, one by one, and against the model as it was published."""
+"""Robust k-Center against every batch there is, and against the model as it was published."""
 
 from itertools import combinations
 
@@ -23,10 +23,10 @@ def some_points(rng, S: int, n: int, h: int = 2, grid: int | None = None) -> Bel
 
 
 def robust_radius(beliefs: Beliefs, batch, outliers: int) -> float:
-    """The (Ξ+1)-th largest distance of a candidate to its nearest centre, pair by pair."""
+    """The (Ξ+1)-th largest distance of a candidate to its nearest centre."""
     x, candidates = beliefs.features.double().numpy(), beliefs.candidates.tolist()
     centres = sorted(set(range(len(x))) - set(candidates) | set(map(int, batch)))
-    nearest = [min(np.sqrt(((x[i] - x[j]) ** 2).sum()) for j in centres) for i in candidates]
+    nearest = np.sqrt(((x[candidates, None] - x[centres]) ** 2).sum(-1)).min(1)
     return sorted(nearest, reverse=True)[outliers]
 
 
@@ -186,27 +186,48 @@ def test_nothing_is_random_and_the_order_of_candidates_is_of_no_account(rng):
 
 
 def test_a_limit_that_is_met_is_reported_and_proves_nothing(rng):
-    seen = some_points(rng, 60, 50)
-    solution = k_center.solve(seen, 4, 1, seconds=1e-9)
+    seen = some_points(rng, 40, 30)
+    solution = k_center.solve(seen, 4, 1, steps=100, seconds=1e-9)
     known = k_center.solve(seen, 4, 1, steps=100)
     assert solution.limit_met and not known.limit_met
-    assert solution.lower_bound <= known.radius <= solution.radius <= solution.greedy_radius
+    assert known.radius <= solution.radius <= solution.greedy_radius
+    # Left is what farthest-first proves: 4 + 1 + 1 points this far apart, of which 1 is left out.
+    order = k_center.greedy_k_center(seen, 4 + 1, rng)
+    assert solution.lower_bound == pytest.approx(robust_radius(seen, order, 0) / 2)
 
 
-def test_the_authors_search_stops_where_their_bounds_do(rng):
-    worse = 0
+def test_the_authors_search_asks_for_their_radii(rng, monkeypatch):
+    asked, worse = [], 0
+    any_cover = k_center.any_cover
+
+    def listen(reach, *rest):
+        asked.append(len(reach))
+        return any_cover(reach, *rest)
+
+    monkeypatch.setattr(k_center, "any_cover", listen)
     for _ in range(12):
         seen = some_points(rng, 28, 12)
-        smallest = smallest_radius(seen, 3, 0)
         x, candidates = seen.features.double(), seen.candidates.sort().values
-        first = k_center.greedy_k_center(seen, 3, rng)
-        upper = torch.cdist(x[candidates], x[first]).min(1).values.max().item()
-        lower = upper / 2
-        for _ in range(5):  # a step is feasible exactly from the smallest radius on
+        labelled = np.setdiff1d(np.arange(28), candidates)
+        distances = torch.cdist(x[candidates], x)
+        near, between = distances[:, labelled].min(1).values, distances[:, candidates]
+        radii = torch.cat([near, between.flatten()]).unique()
+        smallest = smallest_radius(seen, 3, 0) * (1 + 1e-12)
+        newest = k_center.greedy_k_center(seen, 3, rng)
+        upper = distances[:, newest].min(1).values.max()
+        lower, wanted = upper / 2, []
+        for _ in range(5):
+            if not ((lower <= radii) & (radii < upper)).any():
+                break
             middle = (lower + upper) / 2
-            lower, upper = (lower, middle) if smallest <= middle else (middle, upper)
+            wanted.append(int((near > middle).sum()))
+            if middle >= smallest:  # the programme is feasible
+                upper = radii[radii <= middle].max()
+            else:
+                lower = radii[radii >= middle].min()
+        asked.clear()
         solution = k_center.solve(seen, 3, outliers=0, bounds="authors")
-        assert smallest * (1 - 1e-12) <= solution.radius <= upper * (1 + 1e-12)
+        assert asked == wanted
         worse += solution.radius > solution.greedy_radius
     assert worse  # than farthest-first, which the right bounds rule out
 
