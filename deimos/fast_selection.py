@@ -14,13 +14,14 @@ Axes:  J dropout masks · c outputs · S sample points, n of them candidates · 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
-BLOCK = 2**15  # numbers of P worked on at a time: in the cache, and too few for torch to split up
+BLOCK = 2**17  # numbers of P worked on at a time, so that they stay in the processor's cache
 
 
 def select(
@@ -38,7 +39,22 @@ def select(
     return select_with_gains(predictions, candidates, batch_size, noise, smoothing)[0]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one core: with pieces this small, cores lose more by waiting than they gain.
+
+    Nor does the batch then depend on the number of cores, to the last bit.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
+@one_thread()
 def select_with_gains(
     predictions: Float[Tensor, "J S c"],
     candidates: Int[Tensor, " n"],
@@ -99,7 +115,7 @@ def select_with_gains(
 
         # In the axes of P_n the outputs of n are independent observations.
         variance, axes = torch.linalg.eigh(P[:, :, best])
-        precision = 1 / (variance.clamp(min=0) + nugget)
+        precision = variance.clamp_(min=0).add_(nugget).reciprocal_()
         x = F[:, :, best] @ (axes * precision.sqrt())
         w, r = M @ x, H @ x
         e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
@@ -166,8 +182,8 @@ def lower(
 
     2CEᵀ differs from CEᵀ + ECᵀ by a skew matrix, which no trace with a symmetric one sees.
     """
-    for p, q, improvement, C, E in in_parts(P, Q, score, *CE.chunk(2)):
-        for x, y in zip(C, E, strict=True):
+    for p, q, improvement, part in in_parts(P, Q, score, CE):
+        for x, y in zip(*part.chunk(2), strict=True):
             p.addcmul_(x[:, None], x, value=-1)
             q.addcmul_(x[:, None], y, value=-2)
         improvement.copy_(improvements(p, q, noise, nugget))
@@ -194,6 +210,8 @@ def improvements(
 def in_parts(P: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """P and others side by side, in parts of as many points as fit in the cache."""
     points = max(1, BLOCK // len(P) ** 2)
+    if points >= P.shape[2]:
+        return iter([(P, *others)])
     return zip(*(tensor.split(points, -1) for tensor in (P, *others)), strict=True)
 
 

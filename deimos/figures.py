@@ -38,8 +38,11 @@ class Picture(Figure):
         return content.getvalue()
 
 
-def learning_curves(table: pd.DataFrame, title: str) -> Figure:
-    """One metric against points acquired: mean over repeats, ± 1 sample sd (Figs. 2, 3, B.1)."""
+def learning_curves(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:
+    """One metric against points acquired: mean over repeats, ± 1 sample sd (Figs. 2, 3, B.1).
+
+    Dashed, as far as ours go, the means of the authors' curves of the same methods.
+    """
     figure = Picture(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
@@ -47,9 +50,43 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
         colour = _COLOURS[method]
         axes.plot(mean.index, mean, color=colour, label=paper.METHODS[method])
         axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+    theirs = published[published.n_acquired <= table.n_acquired.max()]
+    for method, mean, _ in _by_method(theirs[theirs.method.isin(table.method)]):
+        axes.plot(mean.index, mean, color=_COLOURS[method], linestyle="--", linewidth=0.8)
+    if len(theirs):
+        axes.plot([], [], color="grey", linestyle="--", linewidth=0.8, label="the authors'")
     axes.set(xlabel="points acquired", ylabel=_LABELS[table.metric.iloc[0]])
     axes.set_title(title, fontsize=9)
     axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def one_dimension(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:
+    """Where DEIMOS looks in one dimension, and what the five labels bring (Fig. 1)."""
+    column = {metric: rows.value.to_numpy() for metric, rows in table.groupby("metric")}
+    figure = Picture(figsize=(9, 3.6), layout="constrained")
+    for axes, model, what in zip(
+        figure.subplots(1, 2, sharey=True), ("before", "after"), ("left", "right"), strict=True
+    ):
+        x, mean, sd = column["x_test"], column[f"mean_{model}"], column[f"sd_{model}"]
+        axes.fill_between(x, mean - sd, mean + sd, color=_COLOURS["deimos"], alpha=0.2, linewidth=0)
+        axes.plot(x, mean, color=_COLOURS["deimos"], label="model ± 1 sd")
+        axes.plot(x, column["y_test"], "k:", linewidth=1, label="function")
+        axes.plot(column["x_labelled"], column["y_labelled"], "k.", markersize=3, label="labelled")
+        axes.set_title(f"{model} the batch ({what})", fontsize=9)
+        axes.set_xlabel("x")
+        shades = sns.color_palette("rocket", len(column["x_queried"]))  # the first is the darkest
+        bottom = axes.get_ylim()[0]
+        height = [bottom] * len(shades) if model == "before" else column["y_queried"]
+        axes.scatter(column["x_queried"], height, c=shades, marker="^", zorder=3, label="asked for")
+        if model == "before":
+            twin, orange = axes.twinx(), _COLOURS["random"]
+            twin.plot(
+                column["x_pool"], column["improvement"], color=_COLOURS["random"], linewidth=1
+            )
+            twin.set_ylabel("expected improvement / largest", color=orange, fontsize=8)
+            axes.legend(frameon=False, fontsize=7)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -73,7 +110,7 @@ def acquired_images(
     return figure
 
 
-def ratio_histograms(table: pd.DataFrame, title: str) -> Figure:
+def ratio_histograms(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:
     """Greedy over optimal variance reduction, a panel for each batch and sample size (Fig. A.1)."""
     table = table[table.metric.str.startswith("ratio_")]
     samples = table.metric.str.removeprefix("ratio_").astype(int)
@@ -107,25 +144,30 @@ def _by_method(table: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.Series]
             yield method, values.mean(), values.std().fillna(0.0)
 
 
-def draw_all(table: pd.DataFrame, notes: dict[str, str]) -> dict[str, Figure]:
+def draw_all(
+    table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
+) -> dict[str, Figure]:
     """Every figure that the table has something of, by name, in the paper's order."""
-    drawn = {name: draw(name, table, notes) for name in FIGURES}
+    drawn = {name: draw(name, table, notes, published) for name in FIGURES}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def draw(name: str, table: pd.DataFrame, notes: dict[str, str]) -> Figure | None:
+def draw(
+    name: str, table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
+) -> Figure | None:
     """The paper's figure `name` from whatever the table has; None where it has nothing of it.
 
     `notes` says of each experiment what must stand in its title: the scale, and where the data
-    are from.
+    are from. `published` are the authors' curves (`data.published_curves`).
     """
     title, function, subject = FIGURES[name]
-    rows = table
     for column, value in subject.items():
-        rows = rows[rows[column].isin(value if isinstance(value, tuple) else (value,))]
-    if rows.empty:
+        wanted = value if isinstance(value, tuple) else (value,)
+        table = table[table[column].isin(wanted)]
+        published = published[published[column].isin(wanted)]
+    if table.empty:
         return None
-    return function(rows, f"{title}\n({notes[subject['experiment']]})")
+    return function(table, f"{title}\n({notes[subject['experiment']]})", published)
 
 
 # The methods of Figs. 3 and B.1; DEIMOS with other sample sizes stands in Fig. 3 f alone.
@@ -133,7 +175,9 @@ _compared = ("deimos", "random", "max_entropy", "bald", "batchbald", "k_center")
 _seven_nine = {"experiment": "mnist-7-vs-9", "batch_size": 25, "method": _compared}
 _ten = {"experiment": "mnist-0-to-9", "batch_size": 25, "method": _compared}
 # Every figure that a table can draw, in the paper's order: its title, function and rows.
-FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame, str], Figure], dict[str, Any]]] = {
+Draw = Callable[[pd.DataFrame, str, pd.DataFrame], Figure]
+FIGURES: dict[str, tuple[str, Draw, dict[str, Any]]] = {
+    "figure-1": ("One dimension", one_dimension, {"experiment": "synthetic-1d"}),
     "figure-2-left": (
         "5' splicing, batch size 1",
         learning_curves,

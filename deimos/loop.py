@@ -145,17 +145,7 @@ def _iterate(task: Task, build: Build, member: Member) -> Iteration:
     labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
 
     began = time.perf_counter()
-    network = training.fit(
-        build(streams.torch("weights", "cpu")).to(task.x.device),
-        task.x[labelled],
-        task.y[labelled],
-        epochs=schedule.epochs,
-        minibatch=schedule.minibatch,
-        decay=schedule.decay,
-        optimiser=schedule.optimiser,
-        order=streams.torch("minibatch order"),
-        dropout=streams.torch("dropout"),
-    )
+    network = fit(task, build, schedule, labelled, streams)
     fitted = time.perf_counter()
     features = mc_dropout.trunk_features(network, task.test_x)
     answers = mc_dropout.predictive_mean(
@@ -173,6 +163,23 @@ def _iterate(task: Task, build: Build, member: Member) -> Iteration:
         "time/acquire_seconds": time.perf_counter() - evaluated,
     }
     return Iteration(member, n_acquired, len(labelled), metrics, acquired)
+
+
+def fit(
+    task: Task, build: Build, schedule: Schedule, labelled: Int[Tensor, " N"], streams: Streams
+) -> Network:
+    """A new network, trained from scratch on the labelled ids."""
+    return training.fit(
+        build(streams.torch("weights", "cpu")).to(task.x.device),
+        task.x[labelled],
+        task.y[labelled],
+        epochs=schedule.epochs,
+        minibatch=schedule.minibatch,
+        decay=schedule.decay,
+        optimiser=schedule.optimiser,
+        order=streams.torch("minibatch order"),
+        dropout=streams.torch("dropout"),
+    )
 
 
 def _acquire(

@@ -99,7 +99,7 @@ SYNTHETIC_1D = (
     _line("Fig. 1 left", "Three of the batch of five lie in [-3, 3], two around it",
           "within", metric="queried_in_centre", bounds=(3, 3), printed=(3, 5), template="{} of {}"),
     _line("Fig. 1 right", "Retrained with the five labels, the model fits better",
-          "improves", metric="mse", template="improves"),
+          "within", metric="mse_before_over_after", bounds=(1, inf), template="improves"),
 )  # fmt: skip
 
 _splicing = partial(Claim, experiment="splicing", batch_size=1, metric="mse", horizon=600)

@@ -32,6 +32,7 @@ SCIENCE = (
     "stand_ins",
     "downloads",
     "loop",
+    "one_dimension",
 )
 
 

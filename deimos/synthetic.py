@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from deimos.data import Task, checksum, data_folder
+from deimos.data import Task, checksum
 
+# Columns set, x, value; read from github.com/unagpal/Active-Learning-Splicing at commit b1d4f3b.
+STORED = Path(__file__).with_name("synthetic_1d.csv")
 GRID = np.linspace(-10, 10, 201)
 STD = 0.5  # of the random network's weights and biases
 NOISE = 0.03  # of the function's range
@@ -21,15 +23,13 @@ N_TRAIN = 70  # of the 100 points sampled
 Points = tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]  # x, y
 
 
-def synthetic_1d(scale: str, seed: int = 0) -> Task:
+def synthetic_1d(seed: int | None = None) -> Task:
     """70 training points, which are the initial set of ids 0 to 69, and 201 of the pool.
 
-    With `synthetic_1d.csv` (columns set, x, value) in the data folder they are the stored points of
-    the authors' figure; else they are drawn from `seed`, as theirs were. All scales are the same.
+    They are the stored points of the authors' figure, or with a `seed` drawn as theirs were.
     """
-    stored = data_folder() / "synthetic_1d.csv"
-    if stored.exists():
-        (train, pool, test), source = read_points(stored), "the authors' stored points"
+    if seed is None:
+        (train, pool, test), source = read_points(STORED), "the authors' stored points"
     else:
         (train, pool, test), source = draw_points(np.random.default_rng(seed)), f"seed {seed}"
     x, y = (np.concatenate(both) for both in zip(train, pool, strict=True))

@@ -279,15 +279,17 @@ def log(iteration: Iteration) -> None:
 def log_instances(
     experiment: Experiment,
     name: str,
-    batch_size: int,
-    values: dict[str, Sequence[float]],
-    **settings: int | float,
+    columns: dict[str, Sequence[float]],
+    source: str = "simulation",
+    **settings: int | float | str,
 ) -> None:
     """A simulation as one run: each metric's value for every instance, in `table` the repeats.
 
-    Logged once: the same settings and code give the same values again.
+    `settings` has at least a `batch_size`. Logged once: the same settings and code give the same
+    values again.
     """
     client = _client()
+    batch_size = settings["batch_size"]
     identity = {
         "kind": "run",
         "experiment": name,
@@ -301,12 +303,12 @@ def log_instances(
     _count(experiment, {"skipped" if done else "new": 1})
     if not done:
         about = {"method": "deimos", "repeat": "1", "step": "repeat", "stand_in": "False"}
-        about |= {"source": "simulation", "execution": experiment.run_id, **machine(), **identity}
-        run_name = f"deimos · b{batch_size} · {len(next(iter(values.values())))} instances"
+        about |= {"source": source, "execution": experiment.run_id, **machine(), **identity}
+        run_name = f"deimos · b{batch_size} · {max(map(len, columns.values()))} instances"
         done = [client.create_run(experiment.id, tags=about, run_name=run_name).info.run_id]
         client.log_batch(done[0], params=[Param(k, str(v)) for k, v in settings.items()])
         now = int(time.time() * 1000)
-        for metric, column in values.items():
+        for metric, column in columns.items():
             points = [Metric(f"instance/{metric}", v, now, i) for i, v in enumerate(column, 1)]
             for first in range(0, len(points), LARGEST_BATCH):
                 client.log_batch(done[0], metrics=points[first : first + LARGEST_BATCH])

@@ -180,13 +180,6 @@ def _within(claim: Claim, rows: pd.DataFrame) -> Finding:
     return Finding(ours, interval, bool(low <= least and most <= high))
 
 
-def _improves(claim: Claim, rows: pd.DataFrame) -> Finding:
-    mean = rows.groupby("n_acquired").value.mean()
-    before, after = mean.iloc[0], mean.iloc[-1]
-    better = after < before if claim.better == "lower" else after > before
-    return Finding(f"{before:.4g} → {after:.4g}", "", bool(better))
-
-
 CHECKS: dict[str, Callable[[Claim, pd.DataFrame], Finding]] = {
     "outperforms": _outperforms,
     "no_difference": _no_difference,
@@ -194,7 +187,6 @@ CHECKS: dict[str, Callable[[Claim, pd.DataFrame], Finding]] = {
     "fewest": _fewest,
     "extra": _extra,
     "within": _within,
-    "improves": _improves,
 }
 
 

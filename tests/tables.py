@@ -1,11 +1,11 @@
 """Tidy tables for the tests: the authors' published curves, and small ones made to order."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-PUBLISHED = pd.read_csv(Path(__file__).parent / "published" / "published_curves.csv.gz")
+from deimos.data import published_curves
+
+PUBLISHED = published_curves()
 
 
 def published(experiment, batch_size, horizon=None):

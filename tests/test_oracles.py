@@ -1,123 +1,150 @@
-"""Other people's code agrees: BAIT of bmdal_reg and qNIPV of BoTorch are the same criteria.
+"""Other people's implementations of what Algorithm 1 does, on the same numbers.
 
-Eq. 6 with one output is integrated posterior variance (ALC, BAIT, qNIPV): a label is noisy and its
-point stays uncertain. Algorithm 1 removes the point's own noise as well, which those see once the
-noise is part of the covariance that they are given.
+BAIT (Ash et al., 2021) in bmdal_reg is greedy trace reduction in feature space; qNIPV in BoTorch is
+the posterior variance of a Gaussian process, integrated over points, given one more observation.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from deimos.expected_improvement import select
+from deimos.expected_improvement import covariance
+from deimos.fast_selection import select_with_gains
 
-# bmdal_reg was written for a numpy that still had this name.
-np.Inf = np.inf
-
-from bmdal_reg.bmdal.feature_data import TensorFeatureData  # noqa: E402
-from bmdal_reg.bmdal.feature_maps import IdentityFeatureMap  # noqa: E402
-from bmdal_reg.bmdal.features import Features  # noqa: E402
-from bmdal_reg.bmdal.selection import BaitFeatureSpaceSelectionMethod  # noqa: E402
-from botorch.acquisition.active_learning import qNegIntegratedPosteriorVariance  # noqa: E402
-from botorch.models import SingleTaskGP  # noqa: E402
-from gpytorch.kernels import Kernel  # noqa: E402
+NUGGET = 0.1
 
 
-def standard(p: torch.Tensor) -> torch.Tensor:
-    """Features [S J] with a mean variance of 1, whose inner products are the covariance."""
-    F = ((p - p.mean(0)) / (len(p) - 1) ** 0.5)[..., 0].T
-    return F / F.square().sum(1).mean().sqrt()
+def predicted(rng, S):
+    return torch.from_numpy(rng.uniform(0.1, 1, (S, 1)) * rng.standard_normal((50, S, 1)))
 
 
-@pytest.fixture(params=[0, 1, 2])
-def predictions(request) -> torch.Tensor:
-    rng = np.random.default_rng(request.param)
-    return torch.from_numpy(rng.standard_normal((50, 8)) @ rng.standard_normal((8, 120)))[..., None]
+def rows(predictions):
+    """A row of features for each point, whose products are the sample covariance."""
+    return ((predictions - predictions.mean(0)) / (len(predictions) - 1) ** 0.5)[..., 0].T
 
 
-def bait(pool: torch.Tensor, others: torch.Tensor, b: int, sigma: float) -> list[int]:
-    """The forward picks of BAIT; `others` are points that count but cannot be picked."""
-    maps = [
-        Features(IdentityFeatureMap(pool.shape[1]), TensorFeatureData(x * 1e3))
-        for x in (pool, others)
-    ]
-    method = BaitFeatureSpaceSelectionMethod(
-        *maps, sel_with_train=False, noise_sigma=1e3 * sigma, overselection_factor=1.0
-    )
-    return method.select(b).tolist()
+@pytest.fixture
+def bait(monkeypatch):
+    """BAIT-F: the batch it picks from the rows of a pool, and each pick's score."""
+    monkeypatch.setattr(np, "Inf", np.inf, raising=False)  # it was written for numpy 1
+    selection = pytest.importorskip("bmdal_reg.bmdal.selection", reason="bmdal_reg is not there")
+    from bmdal_reg.bmdal.feature_data import TensorFeatureData
+    from bmdal_reg.bmdal.feature_maps import IdentityFeatureMap
+
+    unit = 1e3  # it adds 1e-8 to its denominators, which is nothing in a small enough unit
+
+    def pick(pool, labelled, batch_size, noise):
+        pool, labelled = (
+            selection.Features(IdentityFeatureMap(x.shape[1]), TensorFeatureData(unit * x))
+            for x in (pool, labelled)
+        )
+        method = selection.BaitFeatureSpaceSelectionMethod(
+            pool, labelled, sel_with_train=False, noise_sigma=unit * noise**0.5, verbosity=0
+        )
+        scores = []
+        for _ in range(batch_size):
+            n = method.get_next_idx()
+            scores.append(method.get_scores()[n].item() / unit**2)
+            method.add(n)
+            method.selected_idxs.append(n)
+        return method.selected_idxs, scores
+
+    return pick
 
 
-@pytest.mark.parametrize("noise", [1.0, 0.1, 1e-3])
-def test_eq_6_with_one_output_picks_what_bait_picks(predictions, noise):
-    F = standard(predictions)
-    candidates = torch.arange(100)  # the last twenty are labelled
-    scale = predictions.var(0).mean().item()
-    ours = select(predictions, candidates, 20, smoothing=noise * scale).tolist()
-    assert ours == bait(F[:100], F[100:], 20, noise**0.5)
+@pytest.mark.parametrize("n_labelled", [0, 100])
+def test_algorithm_1_is_bait_on_features_that_carry_the_noise(rng, bait, n_labelled):
+    predictions, candidates = predicted(rng, 500), torch.arange(500 - n_labelled)
+    noisy = torch.cat([rows(predictions), NUGGET**0.5 * torch.eye(500).double()], 1)
+    pool, labelled = noisy.split([500 - n_labelled, n_labelled])
+    expected, scores = bait(pool, labelled, 25, noise=0.0)
+    batch, gains = select_with_gains(predictions, candidates, 25, noise=NUGGET)
+    assert batch.tolist() == expected
+    assert gains.tolist() == pytest.approx(scores, rel=1e-10)
 
 
-@pytest.mark.parametrize("noise", [1.0, 0.1, 1e-3])
-def test_algorithm_1_picks_what_bait_picks_once_the_noise_is_a_feature(predictions, noise):
-    own = noise**0.5 * torch.eye(120, dtype=torch.float64)
-    F = torch.cat([standard(predictions), own], dim=1)
-    scale = predictions.var(0).mean().item()
-    ours = select(predictions, torch.arange(100), 20, noise=noise * scale).tolist()
-    assert ours == bait(F[:100], F[100:], 20, 0.0)
+@pytest.mark.parametrize("n_labelled", [0, 100])
+def test_equation_6_with_one_output_is_bait_with_observation_noise(rng, bait, n_labelled):
+    predictions, candidates = predicted(rng, 500), torch.arange(500 - n_labelled)
+    pool, labelled = rows(predictions).split([500 - n_labelled, n_labelled])
+    expected, scores = bait(pool, labelled, 25, noise=NUGGET)
+    batch, gains = select_with_gains(predictions, candidates, 25, smoothing=NUGGET)
+    assert batch.tolist() == expected
+    assert gains.tolist() == pytest.approx(scores, rel=1e-10)
 
 
-def test_two_classes_are_a_problem_with_one_output(predictions):
-    p = torch.sigmoid(predictions)
-    both = torch.cat([p, 1 - p], dim=-1)
-    F = standard((both[..., :1] - both[..., 1:]) / 2**0.5)
-    scale = 2 * p.var(0).mean().item()  # the variance of (p₁ − p₂)/√2
-    ours = select(both, torch.arange(100), 15, smoothing=0.01 * scale).tolist()
-    assert ours == bait(F[:100], F[100:], 15, 0.1)
+def test_equation_6_in_two_classes_is_bait_on_the_contrast_between_them(rng, bait):
+    logits = 2 * rng.standard_normal((500, 2)) + rng.standard_normal((50, 500, 2))
+    p = torch.from_numpy(logits).softmax(-1)
+    contrast = rows((p[..., :1] - p[..., 1:]) / 2**0.5)
+    expected, scores = bait(contrast, contrast[:0], 15, noise=1e-3)
+    batch, gains = select_with_gains(p, torch.arange(500), 15, smoothing=1e-3)
+    assert batch.tolist() == expected
+    assert gains.tolist() == pytest.approx(scores, rel=1e-10)
 
 
-class Known(Kernel):
-    """A kernel that looks covariances up: inputs are point numbers."""
+@pytest.fixture
+def integrated_variance():
+    """qNIPV's batch for a prior covariance, and by how much each pick lowers the total variance."""
+    pytest.importorskip("botorch", reason="botorch is not there")
+    from botorch.acquisition.active_learning import qNegIntegratedPosteriorVariance
+    from botorch.models import SingleTaskGP
+    from gpytorch.kernels import Kernel
+    from gpytorch.means import ZeroMean
 
-    def __init__(self, K: torch.Tensor):
-        super().__init__()
-        self.K = K
+    class Lookup(Kernel):
+        """The covariance of points that are given by their positions."""
 
-    def forward(self, x1, x2, diag=False, **_):
-        i, j = x1[..., 0].long(), x2[..., 0].long()
-        return self.K[i, j] if diag else self.K[i[..., :, None], j[..., None, :]]
+        def __init__(self, V):
+            super().__init__()
+            self.V = V
+
+        def forward(self, x1, x2, diag=False, **params):
+            i, j = x1[..., 0].long(), x2[..., 0].long()
+            return self.V[i, j] if diag else self.V[i[..., :, None], j[..., None, :]]
+
+    def pick(V, batch_size, noise):
+        S = len(V)
+        prior = torch.zeros(S + 1, S + 1).to(V)  # the last point is what was known: nothing
+        prior[:S, :S], prior[S, S] = V, 1.0
+        points = torch.arange(S).to(V)[:, None]
+        model = SingleTaskGP(
+            torch.full((1, 1), S).to(V),
+            torch.zeros(1, 1).to(V),
+            torch.full((1, 1), noise).to(V),
+            covar_module=Lookup(prior),
+            mean_module=ZeroMean(),
+            outcome_transform=None,
+        )
+        batch, totals = [], [V.trace().item()]
+        for _ in range(batch_size):
+            pending = points[batch] if batch else None
+            score = qNegIntegratedPosteriorVariance(model, mc_points=points, X_pending=pending)
+            with torch.no_grad():
+                left = -S * score(points[:, None])  # [S]
+            left[batch] = torch.inf
+            batch.append(left.argmin().item())
+            totals.append(left.min().item())
+        return batch, (-np.diff(totals)).tolist()
+
+    return pick
 
 
-def qnipv(K: torch.Tensor, noise: float, b: int) -> list[int]:
-    """Greedy picks of BoTorch's integrated posterior variance over all points."""
-    S = len(K)
-    points = torch.arange(S, dtype=torch.float64)[:, None]
-    # A model needs a datum; one of a point that covaries with none says nothing.
-    K = torch.block_diag(K, torch.ones(1, 1, dtype=torch.float64))
-    nothing = torch.tensor([[float(S)]], dtype=torch.float64)
-    target = torch.zeros(1, 1, dtype=torch.float64)
-    model = SingleTaskGP(
-        nothing, target, torch.full_like(target, noise), covar_module=Known(K),
-        outcome_transform=None,
-    ).eval()  # fmt: skip
-    picked: list[int] = []
-    for _ in range(b):
-        pending = points[picked] if picked else None
-        score = qNegIntegratedPosteriorVariance(model, mc_points=points, X_pending=pending)
-        left = [n for n in range(S) if n not in picked]
-        with torch.no_grad():
-            values = score(points[left][:, None])
-        picked.append(left[values.argmax().item()])
-    return picked
+def test_equation_6_with_one_output_is_integrated_posterior_variance(rng, integrated_variance):
+    predictions = predicted(rng, 60)
+    V = covariance(predictions)[:, 0, :, 0]
+    expected, lowered = integrated_variance(V, 6, noise=NUGGET)
+    batch, gains = select_with_gains(predictions, torch.arange(60), 6, smoothing=NUGGET)
+    assert batch.tolist() == expected
+    assert gains.tolist() == pytest.approx(lowered, rel=1e-8)
 
 
-def test_eq_6_with_one_output_picks_what_qnipv_picks(predictions):
-    F = standard(predictions[:, :40])
-    scale = predictions[:, :40].var(0).mean().item()
-    ours = select(predictions[:, :40], torch.arange(40), 6, smoothing=0.1 * scale).tolist()
-    assert ours == qnipv(F @ F.T, 0.1, 6)
-
-
-def test_algorithm_1_picks_what_qnipv_picks_from_the_noisy_covariance(predictions):
-    F = standard(predictions[:, :40])
-    scale = predictions[:, :40].var(0).mean().item()
-    ours = select(predictions[:, :40], torch.arange(40), 6, noise=0.1 * scale).tolist()
-    assert ours == qnipv(F @ F.T + 0.1 * torch.eye(40, dtype=torch.float64), 1e-9, 6)
+def test_algorithm_1_is_integrated_variance_of_observations_without_further_noise(
+    rng, integrated_variance
+):
+    predictions = predicted(rng, 60)
+    V = covariance(predictions, noise=NUGGET)[:, 0, :, 0]
+    expected, lowered = integrated_variance(V, 6, noise=2e-6)  # GPyTorch takes little less
+    batch, gains = select_with_gains(predictions, torch.arange(60), 6, noise=NUGGET)
+    assert batch.tolist() == expected
+    assert gains.tolist() == pytest.approx(lowered, rel=1e-5)

@@ -8,9 +8,10 @@ from deimos import synthetic
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("DEIMOS_DATA", str(tmp_path))
-    return tmp_path
+def stored(tmp_path, monkeypatch):
+    """A table of points in the place of the authors'."""
+    monkeypatch.setattr(synthetic, "STORED", tmp_path / "points.csv")
+    return tmp_path / "points.csv"
 
 
 def table(chosen=70, pool=201, test=201, header="set,x,value") -> str:
@@ -19,8 +20,9 @@ def table(chosen=70, pool=201, test=201, header="set,x,value") -> str:
     return "\n".join([header, *lines, "queried,-0.55,nan"]) + "\n"
 
 
-def test_the_points_lie_where_the_figure_has_them(folder):
-    task = synthetic.synthetic_1d("quick")
+@pytest.mark.parametrize("seed", [None, 0])
+def test_the_points_lie_where_the_figure_has_them(seed):
+    task = synthetic.synthetic_1d(seed)
     train, pool = task.x[:70, 0], task.x[70:, 0]
     assert task.initial_sets == (tuple(range(70)),) and len(task.train_ids) == 271
     assert pool[[0, -1]].tolist() == pytest.approx([-9.95, 10.05])
@@ -36,15 +38,15 @@ def test_the_noise_is_three_percent_of_the_range_and_the_test_has_none(rng):
     assert np.abs(np.diff(truth, 2)).max() < 0.01 * np.ptp(truth)
 
 
-def test_a_seed_gives_one_function_and_another_seed_another(folder):
-    first, again, other = (synthetic.synthetic_1d("quick", seed) for seed in (3, 3, 4))
+def test_a_seed_gives_one_function_and_another_seed_another():
+    first, again, other = (synthetic.synthetic_1d(seed) for seed in (3, 3, 4))
     assert torch.equal(first.y, again.y) and first.checksum == again.checksum
     assert first.checksum != other.checksum
 
 
-def test_the_authors_stored_points_come_first(folder):
-    (folder / "synthetic_1d.csv").write_text(table())
-    task = synthetic.synthetic_1d("paper")
+def test_without_a_seed_the_points_are_the_authors(stored):
+    stored.write_text(table())
+    task = synthetic.synthetic_1d()
     assert task.source == "the authors' stored points"
     assert task.y.tolist() == [1.0] * 70 + [2.0] * 201 and task.test_y.tolist() == [3.0] * 201
     assert task.x[69, 0].item() == pytest.approx(6.9) and task.x[70, 0].item() == 0
@@ -61,7 +63,7 @@ def test_the_authors_stored_points_come_first(folder):
         (table().replace("test,0.0,3.0", "test,0.0,nan"), "test that is not finite"),
     ],
 )
-def test_a_table_of_another_layout_is_refused(folder, text, complaint):
-    (folder / "synthetic_1d.csv").write_text(text)
+def test_a_table_of_another_layout_is_refused(stored, text, complaint):
+    stored.write_text(text)
     with pytest.raises(ValueError, match=complaint):
-        synthetic.synthetic_1d("quick")
+        synthetic.synthetic_1d()

@@ -263,14 +263,14 @@ def test_a_simulation_is_logged_once_and_belongs_to_every_scale(notebook, task):
     for scale in ("quick", "paper"):
         run(notebook(scale=scale), task)
         experiment = notebook("A1-simulated", scale)
-        tracking.log_instances(experiment, "simulated", 10, ratios, seed=0)
+        tracking.log_instances(experiment, "simulated", ratios, batch_size=10, seed=0)
         logged = tracking.table("simulated", scale, metric="ratio_3")
         assert logged["repeat"].tolist() == [1, 2, 3] and logged.value.tolist() == [0.98, 1.0, 0.99]
         assert set(logged.n_acquired) == {10} == set(logged.batch_size)
         assert tracking.doubts(scale)["simulated"] == ()
         skipped = tracking.execution_summary(experiment.run_id)["skipped"]
         assert skipped == (scale == "paper")
-    tracking.log_instances(experiment, "simulated", 10, {"ratio_3": [0.5]}, seed=1)
+    tracking.log_instances(experiment, "simulated", {"ratio_3": [0.5]}, batch_size=10, seed=1)
     assert tracking.table("simulated", "quick").value.tolist() == [0.5]
 
 
