@@ -18,7 +18,6 @@ from deimos.fast_selection import (
     centred,
     check_predictions,
     first_best,
-    improvements,
     in_order,
     select_with_gains,
 )
@@ -133,7 +132,7 @@ def optimal_batches(
     rows = V[:, candidates].flatten(3).flatten(1, 2)  # [I nc Sc]
     P = rows.unflatten(2, (-1, c))[:, :, candidates].flatten(2)  # [I nc nc]
     P, Q = (X.movedim(0, -1)[:, :, None].contiguous() for X in (P, rows @ rows.mT))  # [nc nc 1 I]
-    nugget = torch.stack([rounding(instance) for instance in V]).mean().item()  # so that 0/0 is 0
+    floor = torch.stack([rounding(instance) for instance in V]).mean().item()
     if batch_size == 1:
         P, Q = diagonal_blocks(P, c), diagonal_blocks(Q, c)
 
@@ -144,7 +143,7 @@ def optimal_batches(
         for last, (beginnings, removed, P, Q) in ends.items():
             for point in range(last + 1, n - batch_size + size):
                 row = c * (point - last - 1)
-                gain, *PQ = given(P[row:, row:], Q[row:, row:], c, nugget, size == batch_size - 1)
+                gain, *PQ = given(P[row:, row:], Q[row:, row:], c, floor, size == batch_size - 1)
                 beginning = torch.nn.functional.pad(beginnings, (0, 1), value=point)
                 longer[point].append((beginning, removed + gain, *PQ))
         ends = {
@@ -154,8 +153,8 @@ def optimal_batches(
 
     most, batches = V.new_full((len(V),), -torch.inf), candidates.new_zeros(len(V), batch_size)
     for last, (beginnings, removed, P, Q) in ends.items():
-        gain = improvements(P.flatten(2), Q.flatten(2), 0.0, nugget).view(P.shape[2:])  # [m K I]
-        best, where = (removed + gain).flatten(0, 1).max(0)
+        gain, _, _ = given(P.flatten(3), Q.flatten(3), c, floor)  # [m KI]
+        best, where = (removed.flatten() + gain).unflatten(1, removed.shape).flatten(0, 1).max(0)
         ending = last + 1 + where // len(beginnings)
         batch = torch.cat([beginnings[where % len(beginnings)], ending[:, None]], 1)
         batches = torch.where((best > most)[:, None], candidates[batch], batches)
@@ -167,16 +166,17 @@ def given(
     P: Float[Tensor, "mc mc K I"],
     Q: Float[Tensor, "mc mc K I"],
     c: int,
-    nugget: float,
-    ending: bool,
+    floor: float,
+    ending: bool = False,
 ) -> tuple[Float[Tensor, "K I"], Tensor, Tensor]:
     """What the first point removes, and P and Q of the others given its c outputs, one by one.
 
-    Of P and Q only the diagonal blocks are kept where the batch is ending: the scores need no more.
+    An output with no variance above the floor removes nothing. Of P and Q only the diagonal blocks
+    are kept where the batch is ending: the scores need no more.
     """
     removed = 0.0
     for output in range(c):
-        precision = 1 / (P[0, 0].clamp(min=0) + nugget)
+        precision = torch.where(P[0, 0] > floor, 1 / P[0, 0], 0.0)
         gain = Q[0, 0] * precision
         removed = removed + gain
         x = P[1:, 0]

@@ -1,14 +1,14 @@
 """The greedy batch without the covariance matrix: Algorithm 1 in mask space, exact (§4).
 
 V = τ⁻¹I + FᵀF, with F the centred predictions over √(J−1), so J × J matrices say it all. Let
-M be what the batch so far has left of the J × J identity, G = Σ_j f_jf_jᵀ and H = MGM. With the
-c × c blocks P_i = f_iᵀMf_i and Q_i = f_iᵀHf_i,
+M be what the batch so far has left of the J × J identity, G = Σ_j f_jf_jᵀ and H = MGM. Then
 
-    eq. 5:  EI(i) = tr((P_i + τ⁻¹I)⁻¹(Q_i + τ⁻¹P_i)) + cτ⁻¹     a picked point leaves G,
-    eq. 6:  EI(i) = tr((P_i + τ_s⁻¹I)⁻¹Q_i)                     a picked point stays in G,
+    eq. 5:  W_i = f_iᵀMf_i + τ⁻¹I,    Q_i = f_iᵀHf_i − τ⁻²I,  EI(i) = tr(W_i⁻¹Q_i) + 2cτ⁻¹
+    eq. 6:  W_i = f_iᵀMf_i + τ_s⁻¹I,  Q_i = f_iᵀHf_i,         EI(i) = tr(W_i⁻¹Q_i)
 
-and one more label lowers P and Q by products of a few J-vectors with F: O(S J c²) a pick,
-O(S J c) memory, nothing S × S.
+where a picked point leaves G in the first and stays in the second. One more label lowers the
+c × c blocks W and Q by products of a few J-vectors with F: O(S J c²) a pick, O(S J c) memory,
+nothing S × S.
 
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
-BLOCK = 2**17  # numbers of P worked on at a time, so that they stay in the processor's cache
+BLOCK = 2**18  # numbers of W worked on at a time, so that they stay in the processor's cache
 
 
 def select(
@@ -79,25 +79,24 @@ def select_with_gains(
     nugget = nugget or 64 * eps  # so that 0/0 is 0, and not rounding error over rounding error
     delicate = F.shape[1] > 1 and nugget < 1e-4
     own_noise = noise * predictions.shape[2]  # what its label takes away at the point itself
-    bonus = torch.full_like(F[0, 0], own_noise)
+    bonus = torch.full_like(F[0, 0], own_noise + noise * F.shape[1])
     picked, gains, nothing, fresh = [], [], 0.0, False
     while True:
         if not fresh:
             F = uncorrelated(F) if delicate else F
             M, H = torch.eye(len(F)).to(F), second_moment(F) + second_moment(rest)
-            P, Q, score = blocks(F, H, noise, nugget)
-            start, known, fresh = Q.diagonal().clone(), len(picked), True
+            W, Q, score = blocks(F, H, noise, nugget)
+            start, known, fresh = Q.diagonal() + noise**2, len(picked), True
             start[picked] = 0
             greatest = start.max().item()
         total = score + bonus
         best, top = first_best(total, nothing)
 
-        # P and Q keep the rounding errors of what they were at the start. Before those can be seen
+        # W and Q keep the rounding errors of what they were at the start. Before those can be seen
         # beside the best score, start afresh from features given the batch, which lose nothing.
         visible = eps**-0.25 * max(top - own_noise, 0)
         stale = delicate or (
-            greatest > nugget * visible
-            and (start / (P.diagonal().clamp(min=0) + nugget)).max() > visible
+            greatest > nugget * visible and (start / W.diagonal().clamp(min=nugget)).max() > visible
         )
         if stale and len(picked) > known:
             R = root(F[:, :, picked[known:]].flatten(1), nugget)
@@ -113,18 +112,17 @@ def select_with_gains(
             return candidates[picked], F.new_tensor(gains) * scale
         nothing = TIE * gains[0] if exhausts else 0.0
 
-        # In the axes of P_n the outputs of n are independent observations.
-        variance, axes = torch.linalg.eigh(P[:, :, best])
-        precision = variance.clamp_(min=0).add_(nugget).reciprocal_()
-        x = F[:, :, best] @ (axes * precision.sqrt())
+        # In the axes of W_n the outputs of n are independent observations.
+        variance, axes = torch.linalg.eigh(W[:, :, best])
+        x = F[:, :, best] @ (axes / variance.clamp_(min=nugget).sqrt())
         w, r = M @ x, H @ x
         e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
         if noise:
-            e.addcmul_(w, precision, value=noise**2 / 2)
-        # M loses wwᵀ and H loses weᵀ + ewᵀ, so P loses CCᵀ and Q loses CEᵀ + ECᵀ.
+            e.addcdiv_(w, variance, value=noise**2 / 2)
+        # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
         M.addmm_(w, w.T, alpha=-1)
         H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
-        lower(P, Q, score, project(torch.cat([w, e], 1), F), noise, nugget)
+        lower(W, Q, score, project(torch.cat([w, e], 1), F), nugget)
         start[best], bonus[best] = 0, -torch.inf
 
 
@@ -158,61 +156,59 @@ def centred(predictions: Float[Tensor, "J S c"]) -> Float[Tensor, "J S c"]:
 def blocks(
     F: Float[Tensor, "J c n"], H: Float[Tensor, "J J"], noise: float, nugget: float
 ) -> tuple[Float[Tensor, "c c n"], Float[Tensor, "c c n"], Float[Tensor, " n"]]:
-    """P and Q of every candidate, and the improvement that follows."""
+    """W and Q of every candidate, and its score."""
     _, c, n = F.shape
-    P, Q, score = F.new_empty(c, c, n), F.new_empty(c, c, n), F.new_empty(n)
-    for p, q, improvement, f in in_parts(P, Q, score, F):
+    W, Q, score = F.new_empty(c, c, n), F.new_empty(c, c, n), F.new_empty(n)
+    for w, q, s, f in in_parts(W, Q, score, F):
         Hf = project(H, f)
         for a in range(c):
-            p[a, a:] = p[a:, a] = (f[:, a, None] * f[:, a:]).sum(0)
+            w[a, a:] = w[a:, a] = (f[:, a, None] * f[:, a:]).sum(0)
             q[a, a:] = q[a:, a] = (Hf[:, a, None] * f[:, a:]).sum(0)
-        improvement.copy_(improvements(p, q, noise, nugget))
-    return P, Q, score
+        w.diagonal().add_(nugget)
+        q.diagonal().sub_(noise**2)
+        s.copy_(ratio(w, q, nugget))
+    return W, Q, score
 
 
 def lower(
-    P: Float[Tensor, "c c n"],
+    W: Float[Tensor, "c c n"],
     Q: Float[Tensor, "c c n"],
     score: Float[Tensor, " n"],
     CE: Float[Tensor, "k c n"],
-    noise: float,
     nugget: float,
 ) -> None:
-    """P − CCᵀ, Q − 2CEᵀ and the improvement that follows, in place.
+    """W − CCᵀ, Q − 2CEᵀ and the score that follows, in place.
 
     2CEᵀ differs from CEᵀ + ECᵀ by a skew matrix, which no trace with a symmetric one sees.
     """
-    for p, q, improvement, part in in_parts(P, Q, score, CE):
+    for w, q, s, part in in_parts(W, Q, score, CE):
         for x, y in zip(*part.chunk(2), strict=True):
-            p.addcmul_(x[:, None], x, value=-1)
+            w.addcmul_(x[:, None], x, value=-1)
             q.addcmul_(x[:, None], y, value=-2)
-        improvement.copy_(improvements(p, q, noise, nugget))
+        s.copy_(ratio(w, q, nugget))
 
 
-def improvements(
-    P: Float[Tensor, "c c n"], Q: Float[Tensor, "c c n"], noise: float, nugget: float
+def ratio(
+    W: Float[Tensor, "c c n"], Q: Float[Tensor, "c c n"], nugget: float
 ) -> Float[Tensor, " n"]:
-    """tr((P + nugget·I)⁻¹(Q + noise·P)), by eliminating one output after the other."""
-    W, T = P.clone(), torch.add(Q, P, alpha=noise)
-    W.diagonal().add_(nugget)
-    pivot = W[0, 0].clamp(min=nugget)  # where exact arithmetic would leave it
-    total = T[0, 0] / pivot
-    while len(W) > 1:
-        w = W[1:, 0] / pivot
-        t = T[1:, 0] - w * T[0, 0]
-        T = T[1:, 1:].addcmul(w[:, None], T[:1, 1:], value=-1).addcmul_(t[:, None], w, value=-1)
-        W = W[1:, 1:].addcmul(w[:, None], W[:1, 1:], value=-1)
-        pivot = W[0, 0].clamp(min=nugget)
-        total += T[0, 0] / pivot
-    return total
+    """tr(W⁻¹Q), by eliminating one output after the other; no pivot is truly below the nugget."""
+    pivot = W[0, 0].clamp(min=nugget)
+    total = Q[0, 0] / pivot
+    if len(W) == 1:
+        return total
+    w = W[1:, 0] / pivot
+    q = Q[1:, 0] - w * Q[0, 0]
+    Q = Q[1:, 1:].addcmul(w[:, None], Q[:1, 1:], value=-1).addcmul_(q[:, None], w, value=-1)
+    W = W[1:, 1:].addcmul(w[:, None], W[:1, 1:], value=-1)
+    return total.add_(ratio(W, Q, nugget))
 
 
-def in_parts(P: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """P and others side by side, in parts of as many points as fit in the cache."""
-    points = max(1, BLOCK // len(P) ** 2)
-    if points >= P.shape[2]:
-        return iter([(P, *others)])
-    return zip(*(tensor.split(points, -1) for tensor in (P, *others)), strict=True)
+def in_parts(W: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """W and others side by side, in parts of as many points as fit in the cache."""
+    points = max(1, BLOCK // len(W) ** 2)
+    if points >= W.shape[2]:
+        return iter([(W, *others)])
+    return zip(*(tensor.split(points, -1) for tensor in (W, *others)), strict=True)
 
 
 def second_moment(F: Float[Tensor, "J c n"]) -> Float[Tensor, "J J"]:
@@ -245,7 +241,8 @@ def project(A: Float[Tensor, "J r"], F: Float[Tensor, "J c n"]) -> Float[Tensor,
 def first_best(scores: Float[Tensor, " n"], nothing: float = 0.0) -> tuple[int, float]:
     """The first of the scores that tie for the best, and the best; `nothing` is as good as 0."""
     best = scores.max().item()
-    return (scores >= best - max(TIE * abs(best), nothing)).nonzero()[0].item(), best
+    as_good = best - max(TIE * abs(best), nothing)
+    return scores.clamp(max=as_good).argmax().item(), best  # argmax takes the first
 
 
 def in_order(candidates: Int[Tensor, " n"], S: int, batch_size: int) -> Int[Tensor, " m"]:

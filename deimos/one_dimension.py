@@ -12,12 +12,14 @@ from torch import Tensor
 from deimos import loop, mc_dropout, networks
 from deimos.data import Task
 from deimos.expected_improvement import covariance, expected_improvement, select
+from deimos.fast_selection import one_thread
 from deimos.loop import Member, Schedule, Streams
 from deimos.networks import Network
 
 Columns = dict[str, list[float]]  # metric → one value, or one for every point of a grid
 
 
+@one_thread()
 def acquire_once(task: Task, schedule: Schedule, noise_share: float) -> Columns:
     """Fig. 1 as numbers: both models over the grid, the pool's EI, the batch, and what is claimed.
 
@@ -78,9 +80,9 @@ def _claimed(x: Tensor, improvement: Tensor, queried: Tensor) -> Columns:
     def level(low: float, high: float) -> float:
         return improvement[(low <= x) & (x <= high)].mean().item()
 
-    accurate = level(2.5, 10)
+    accurate = level(2.5, 10.0)
     return {
         "ei_sparse_over_accurate": [level(-2.5, 2.5) / accurate],
-        "ei_poor_over_accurate": [level(-10, -7) / accurate],
+        "ei_poor_over_accurate": [level(-10.0, -7.0) / accurate],
         "queried_in_centre": [float((queried.abs() <= 3).sum())],
     }

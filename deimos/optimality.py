@@ -18,12 +18,14 @@ from deimos.expected_improvement import (
     optimal_batches,
     variance_removed,
 )
+from deimos.fast_selection import one_thread
 
 # The covariance printed in App. A, where greed removes 16.9 and the best pair of points 19.6.
 EXAMPLE = torch.tensor([[9.0, 3, 2], [3, 2, 3], [2, 3, 9]], dtype=torch.float64).view(3, 1, 3, 1)
-AT_ONCE = 20  # instances searched side by side; bounds memory
+AT_ONCE = 50  # instances searched side by side; bounds memory
 
 
+@one_thread()
 def simulate(
     n_points: int, n_samples: int, n_instances: int, rng: np.random.Generator
 ) -> Float[Tensor, "I S 1 S 1"]:
