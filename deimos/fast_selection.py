@@ -77,9 +77,11 @@ def select_with_gains(
     noise, nugget = noise / scale, (noise + smoothing) / scale
     exhausts = nugget == 0
     nugget = nugget or 64 * eps  # so that 0/0 is 0, and not rounding error over rounding error
+    # Beside so small a nugget the outputs of a point must be told apart afresh after every pick.
     delicate = F.shape[1] > 1 and nugget < 1e-4
     own_noise = noise * predictions.shape[2]  # what its label takes away at the point itself
     bonus = torch.full_like(F[0, 0], own_noise + noise * F.shape[1])
+    CE = F.new_empty(2 * F.shape[1], *F.shape[1:])
     picked, gains, nothing, fresh = [], [], 0.0, False
     while True:
         if not fresh:
@@ -122,7 +124,8 @@ def select_with_gains(
         # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
         M.addmm_(w, w.T, alpha=-1)
         H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
-        lower(W, Q, score, project(torch.cat([w, e], 1), F), nugget)
+        torch.mm(torch.cat([w, e], 1).T, F.flatten(1), out=CE.flatten(1))
+        lower(W, Q, score, CE, nugget)
         start[best], bonus[best] = 0, -torch.inf
 
 
@@ -135,14 +138,13 @@ def standard_features(
     out (d = c − 1) where its variance is as good as nothing beside the nugget.
     """
     J, S, c = predictions.shape
-    F = centred(predictions)
-    F /= (J - 1) ** 0.5
-    scale = torch.linalg.vector_norm(F).item() ** 2 / (S * c) or 1.0
-    nothing = 1e-11 * (nugget or 64 * torch.finfo(F.dtype).eps * scale)
-    if c > 1 and F.sum(-1).square().sum(0).max() <= c * nothing:
+    F = centred(predictions).mT
+    scale = torch.linalg.vector_norm(F).item() ** 2 / (J - 1) / (S * c) or 1.0
+    nothing = 1e-11 * (nugget or 64 * torch.finfo(F.dtype).eps * scale) * (J - 1)
+    if c > 1 and F.sum(1).square().sum(0).max() <= c * nothing:
         ones_first = torch.cat([torch.ones(c, 1), torch.eye(c)[:, 1:]], 1).to(F)
-        F = F @ torch.linalg.qr(ones_first).Q[:, 1:]
-    return F.mT.contiguous().div_(scale**0.5), scale
+        F = torch.linalg.qr(ones_first).Q[:, 1:].T @ F
+    return F.contiguous().div_(((J - 1) * scale) ** 0.5), scale
 
 
 def centred(predictions: Float[Tensor, "J S c"]) -> Float[Tensor, "J S c"]:
