@@ -3,6 +3,15 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_make_around():
+    """Tests that call make must not inherit the flags of the make that runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
