@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from deimos import splits, training
+from deimos import splits
 from deimos.data import Task
-from deimos.loop import Build, Member, Schedule, Streams, initial_set
+from deimos.loop import Build, Member, Schedule, Streams, fit, initial_set
 from deimos.mc_dropout import mean_variance, predict_fresh, trunk_features
+from deimos.networks import Network
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,14 @@ def _trial(
     task: Task, build: Build, schedule: Schedule, streams: Streams, p: float, decay: float
 ) -> Trial:
     """Fit to all of the task's x as the loop's first step does, and evaluate."""
-    network = build(streams.torch("weights", "cpu")).to(streams.device)
-    network.p = p  # all masks are drawn with the network's own rate
-    training.fit(
-        network, task.x, task.y, epochs=schedule.epochs, minibatch=schedule.minibatch, decay=decay,
-        optimiser=schedule.optimiser, order=streams.torch("minibatch order"),
-        dropout=streams.torch("dropout"),
-    )  # fmt: skip
+
+    def build_with_p(generator: torch.Generator) -> Network:
+        network = build(generator)
+        network.p = p  # all masks are drawn with the network's own rate
+        return network
+
+    everything = torch.arange(len(task.x), device=task.x.device)
+    network = fit(task, build_with_p, replace(schedule, decay=decay), everything, streams)
     features, masks = trunk_features(network, task.test_x), streams.torch("evaluation")
     predictions = predict_fresh(network, features, schedule.n_passes, masks)
     score = task.scores(predictions.mean(0))[task.metric]
