@@ -8,6 +8,7 @@ Validation points stay in the pool and may be acquired, as in the authors' code.
 looked at: the validation set takes the test set's place.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,10 @@ from deimos.data import Task
 from deimos.loop import Build, Member, Schedule, Streams, fit, initial_set
 from deimos.mc_dropout import mean_variance, predict_fresh, trunk_features
 from deimos.networks import Network
+
+# Validation points of each task (App. E).
+N_VALIDATION = {"splicing": 50, "face-age": 50, "mnist-7-vs-9": 10, "mnist-0-to-9": 30}
+PS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True)
@@ -43,23 +48,27 @@ class Calibration:
     metric: str
     trials: tuple[Trial, ...]
     chosen: Trial
-    noise: tuple[float, float]  # lowest and highest τ⁻¹, or τ_s⁻¹ in classification
+    noise: float  # τ⁻¹, or τ_s⁻¹ in classification, as in use
+    noises: tuple[float, float]  # its lowest and highest value by calibration
 
 
 def calibrate(
     task: Task,
     build: Build,
     schedule: Schedule,
-    n_validation: int,
-    ps: list[float],
-    decays: list[float],
+    n_validation: int | None = None,
+    ps: Sequence[float] = PS,
+    decays: Sequence[float] | None = None,
     repeat: int = 1,
 ) -> Calibration:
     """Choose among `ps` and `decays` and the values in use, which win a tie.
 
-    The paper validates on 50 points in splicing and face age, 10 in 7 vs 9, 30 in 0-9. At the
-    values in use the network is the initial model of `repeat` itself, weight for weight.
+    Unless told otherwise it validates on as many points as the paper (`N_VALIDATION`, else 50) and
+    tries a tenth of the C in use and ten times it. At the values in use the network is the initial
+    model of `repeat` itself, weight for weight.
     """
+    n_validation = n_validation or N_VALIDATION.get(task.name, 50)
+    decays = (schedule.decay / 10, schedule.decay * 10) if decays is None else decays
     if n_validation < 3 or schedule.n_passes < 2:
         got = f"{n_validation} and {schedule.n_passes}"
         raise ValueError(f"R² takes 3 validation points and 2 passes or more, got {got}")
@@ -82,17 +91,18 @@ def calibrate(
     chosen = max([best, *by_p], key=lambda tried: tried.r_squared)
     shares = (0.001, 0.01) if task.n_classes > 1 else (0.1, 0.2)  # of σ̄², for τ_s⁻¹ or τ⁻¹
     low, high = (share * chosen.variance for share in shares)
-    return Calibration(task.metric, (*by_decay, *by_p), chosen, (low, high))
+    noise = schedule.noise + schedule.smoothing  # one of them is 0
+    return Calibration(task.metric, (*by_decay, *by_p), chosen, noise, (low, high))
 
 
-def compare(found: Calibration, schedule: Schedule) -> pd.DataFrame:
+def compare(found: Calibration) -> pd.DataFrame:
     """The values in use (by default the authors') beside those that calibration would choose."""
     used, chosen = found.trials[0], found.chosen
-    name, (low, high) = "τ_s⁻¹" if found.metric == "accuracy" else "τ⁻¹", found.noise
+    name, (low, high) = "τ_s⁻¹" if found.metric == "accuracy" else "τ⁻¹", found.noises
     rows = [
         ("dropout rate p", f"{used.p:.3g}", f"{chosen.p:.3g}"),
         ("weight decay C", f"{used.decay:.3g}", f"{chosen.decay:.3g}"),
-        (name, f"{schedule.noise + schedule.smoothing:.3g}", f"{low:.2g} to {high:.2g}"),
+        (name, f"{found.noise:.3g}", f"{low:.2g} to {high:.2g}"),
         (f"validation {found.metric}", f"{used.score:.3g}", f"{chosen.score:.3g}"),
         ("R² of error and variance", f"{used.r_squared:.2f}", f"{chosen.r_squared:.2f}"),
     ]

@@ -47,7 +47,7 @@ class Task:
     n_classes: int  # 1 in regression
     source: str
     checksum: str
-    stand_in: bool = False
+    stand_in: bool = False  # other data than the paper's
     initial_sets: tuple[tuple[int, ...], ...] = ()  # the authors', one a repeat
 
     @property
@@ -177,7 +177,8 @@ def _few_digits() -> Digits:
 def published_curves() -> pd.DataFrame:
     """The authors' test scores as a tidy table, up to where the paper's figures and tables look.
 
-    `n_acquired` is the place of a score in the authors' file times the batch size.
+    `n_acquired` is the place of a score in the authors' file times the batch size. For 0-9 they
+    have batch size 100, the paper has 25.
     """
     return pd.read_csv(AUTHORS_CURVES)
 

@@ -158,7 +158,7 @@ def draw(
     """The paper's figure `name` from whatever the table has; None where it has nothing of it.
 
     `notes` says of each experiment what must stand in its title: the scale, and where the data
-    are from. `published` are the authors' curves (`data.published_curves`).
+    are from. `published` are the authors' curves, of the same data (`tracking.published`).
     """
     title, function, subject = FIGURES[name]
     for column, value in subject.items():
@@ -198,7 +198,22 @@ FIGURES: dict[str, tuple[str, Draw, dict[str, Any]]] = {
         learning_curves,
         {**_seven_nine, "metric": "accuracy"},
     ),
+    # Beyond the paper: what the authors' search costs k-Center, and the batch size of their code.
+    "figure-3a-k-center": (
+        "MNIST 7 vs 9, robust k-Center between proved bounds and the authors'",
+        learning_curves,
+        {
+            **_seven_nine,
+            "method": ("deimos", "random", "k_center", "k_center_authors"),
+            "metric": "accuracy",
+        },
+    ),
     "figure-3b": ("MNIST 0-9, batch size 25", learning_curves, {**_ten, "metric": "accuracy"}),
+    "figure-3b-100": (
+        "MNIST 0-9, batch size 100",
+        learning_curves,
+        {**_ten, "batch_size": 100, "metric": "accuracy"},
+    ),
     "figure-3d": (
         "Batch diversity, MNIST 7 vs 9",
         learning_curves,

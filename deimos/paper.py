@@ -23,6 +23,7 @@ METHODS = {
     "max_variance": "Max. variance",
     "deimos_500": "DEIMOS (|X_samp| = 500)",
     "deimos_5000": "DEIMOS (|X_samp| = 5000)",
+    "k_center_authors": "Robust k-Center (authors' bounds)",
 }
 
 # Acquisitions needed to reach a score: threshold → method → number.

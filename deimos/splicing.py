@@ -41,7 +41,7 @@ def splicing(scale: str, table: str | Path | None = None) -> Task:
     A tenth is held out to test on; `splits.for_repeat` draws it anew for each repeat.
     """
     if table is not None:
-        return _task(read_table(Path(table)), Path(table).name)
+        return _task(read_table(Path(table)), f"own table {Path(table).name}", stand_in=True)
     authors = _authors_table() or _geo_tables()
     if authors is not None:
         return _task(

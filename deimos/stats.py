@@ -185,6 +185,26 @@ def at_budgets(table: pd.DataFrame, most: int = 12) -> pd.DataFrame:
     return wide[points.method.unique()].rename_axis(columns=None)
 
 
+def gaps(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """How far our mean curves lie from the authors': a row for each curve that both have.
+
+    `gap` is where they lie furthest apart, ours minus theirs; `spread` the authors' sample sd over
+    repeats, its root mean square along the curve (at single points, with three repeats, it can be
+    almost 0); `gap/spread` the one in units of the other.
+    """
+    curve = ["experiment", "batch_size", "metric", "method"]
+    ours = table.groupby([*curve, "n_acquired"], sort=False).value.mean()
+    theirs = published.groupby([*curve, "n_acquired"], sort=False).value.agg(["mean", "std"])
+    both = theirs.join(ours.rename("ours"), how="inner")
+    rows = []
+    for name, points in both.groupby(curve, sort=False):
+        apart = (points.ours - points["mean"]).droplevel(curve)
+        at, spread = apart.abs().idxmax(), (points["std"] ** 2).mean() ** 0.5
+        rows.append((*name, len(points), apart[at], at, spread, apart[at] / spread))
+    columns = [*curve, "points", "gap", "at", "spread", "gap/spread"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def coverage(table: pd.DataFrame) -> pd.DataFrame:
     """What a table of many experiments holds: repeats and acquisitions of each method."""
     by_method = table.groupby(["experiment", "batch_size", "method"], sort=False)

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deimos import loop, record, store, views
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
-from deimos.data import Task
+from deimos.data import Task, published_curves
 from deimos.loop import Iteration, Member, Schedule
 from deimos.provenance import code_fingerprint, machine
 from deimos.store import uri as store_uri
@@ -372,8 +372,15 @@ def doubts(scale: str) -> dict[str, tuple[str, ...]]:
     for name in _experiments(scale):
         came = provenance(name, scale)
         small = (f"{came['scale']} scale",) if came["scale"] in ("quick", "smoke") else ()
-        said[name] = (*small, *(("stand-in data",) if came["stand_in"] else ()))
+        said[name] = (*small, *(("not the paper's data",) if came["stand_in"] else ()))
     return said
+
+
+def published(scale: str) -> pd.DataFrame:
+    """The authors' curves, without those of experiments whose runs here are on other data."""
+    other = [name for name in _experiments(scale) if provenance(name, scale)["stand_in"]]
+    curves = published_curves()
+    return curves[~curves.experiment.isin(other)]
 
 
 def _experiments(scale: str) -> list[str]:

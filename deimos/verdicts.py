@@ -3,7 +3,7 @@
 `paper.py` has the claims as data; each names the kind of check that CHECKS finds for it here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -41,14 +41,42 @@ def verdicts(
     DEIMOS' mean is higher in at least 90 % of them. Fewest acquisitions: no method gets there
     sooner, and DEIMOS gets there. Other claims hold if our numbers lie within the claim's bounds.
 
-    `doubts` says by experiment why its runs cannot decide (`tracking.doubts`: a small scale, data
-    that stand in). The verdict then is "cannot tell", with the reason and, where there are numbers,
-    the way they point; and so it is when runs are missing, too short or too few.
+    `doubts` says by experiment why its runs cannot decide (`tracking.doubts`: a small scale, other
+    data than the paper's). The verdict then is "cannot tell", with the reason and, where there are
+    numbers, the way they point; and so it is when runs are missing, too short or too few.
     """
     return pd.DataFrame(
         [_verdict(claim, table, doubts.get(claim.experiment, ())) for claim in claims],
         columns=["claim", "where", "paper", "ours", "interval", "verdict"],
     )
+
+
+def beside(claims: Sequence[Claim], table: pd.DataFrame) -> pd.DataFrame:
+    """Acquisitions needed to reach each score (Tables 1, 2): for each method the paper's and ours.
+
+    "ours" is the first crossing of the mean over repeats, as printed; "for good" the first point
+    from which the mean never falls behind again. "-" where there are no runs.
+    """
+    rows = {}
+    for claim in (claim for claim in claims if claim.kind == "fewest"):
+        row = rows[claim.threshold] = {}
+        for method, printed in zip(claim.methods, claim.printed, strict=True):
+            name = METHODS[method]
+            row[name, "paper"] = str(printed)
+            row[name, "ours"], row[name, "for good"] = _reached_by(claim, method, table)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("to reach").reset_index()
+
+
+def _reached_by(claim: Claim, method: str, table: pd.DataFrame) -> Iterator[str]:
+    rows = _subject(claim, table)
+    rows = rows[rows.method == method]
+    for sustained in (False, True):
+        if rows.empty:
+            yield "-"
+            continue
+        reached = stats.acquisitions_to_reach(rows, [claim.threshold], claim.better, sustained)
+        count = reached[method].iloc[0]
+        yield f"not by {rows.n_acquired.max()}" if pd.isna(count) else str(count)
 
 
 @dataclass(frozen=True)
@@ -90,14 +118,19 @@ def _verdict(claim: Claim, table: pd.DataFrame, known: Sequence[str]) -> dict[st
     }
 
 
-def _rows_of(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
-    methods = {"deimos", *claim.methods}
-    rows = table[
+def _subject(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a claim's experiment, batch size and metric."""
+    return table[
         (table.experiment == claim.experiment)
         & (table.batch_size == claim.batch_size)
         & (table.metric == claim.metric)
-        & table.method.isin(methods)
     ]
+
+
+def _rows_of(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
+    methods = {"deimos", *claim.methods}
+    rows = _subject(claim, table)
+    rows = rows[rows.method.isin(methods)]
     missing = [METHODS[method] for method in METHODS if method in methods - set(rows.method)]
     if missing:
         raise stats.Undecidable(f"no runs of {', '.join(missing)}" if len(rows) else "no runs")

@@ -127,7 +127,7 @@ def test_c_is_chosen_by_the_score_and_then_p_by_r_squared(task, monkeypatch):
     assert [(t.p, t.decay) for t in found.trials] == tried
     assert (found.chosen.p, found.chosen.decay) == (0.6, 7.0)
     low, high = (0.005, 0.01) if task.n_classes == 1 else (0.00005, 0.0005)
-    assert found.noise == pytest.approx((low, high))
+    assert found.noises == pytest.approx((low, high))
 
 
 def test_a_tie_stays_with_the_value_in_use(task, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_higher_dropout_rate_is_really_used_and_gives_other_predictions(found)
 
 
 def test_the_table_has_the_values_in_use_beside_the_chosen_ones(task, found):
-    table = compare(found, SCHEDULE).set_index("setting")
+    table = compare(found).set_index("setting")
     name, shares = ("τ⁻¹", (0.1, 0.2)) if task.n_classes == 1 else ("τ_s⁻¹", (0.001, 0.01))
     low, high = (share * found.chosen.variance for share in shares)
     assert table.loc[name].tolist() == ["0.002", f"{low:.2g} to {high:.2g}"]

@@ -63,7 +63,7 @@ def test_ones_own_table_may_be_zipped_and_of_any_length(tmp_path):
     table.write_bytes(gzip.compress("".join(rows).encode()))
     task = splicing.splicing("paper", table=table)
     assert task.x.shape == (50, 70) and task.y.tolist() == [0.25] * 50
-    assert len(task.test_x) == 5 and task.source == "exons.tsv.gz" and not task.stand_in
+    assert len(task.test_x) == 5 and task.source == "own table exons.tsv.gz" and task.stand_in
     assert task.initial_sets == ()
 
 

@@ -10,7 +10,7 @@ from scipy.stats import chi2, ttest_rel
 from tables import curves, published, simulated
 
 from deimos import paper, stats
-from deimos.stats import acquisitions_to_reach, likelihood_ratio, run_level_test, summary
+from deimos.stats import acquisitions_to_reach, gaps, likelihood_ratio, run_level_test, summary
 
 # The number acquired up to which the paper compares methods.
 HORIZON = {("splicing", 1): 600, ("mnist-7-vs-9", 1): 200, ("mnist-7-vs-9", 25): 500}
@@ -236,6 +236,14 @@ def test_summary_holds_mean_sample_deviation_and_repeats():
     row = summary(curves({"deimos": [1, 2, 6]})).iloc[0]
     assert (row.method, row.n_acquired, row["mean"], row.n) == ("deimos", 0, 3, 3)
     assert row.sd == pytest.approx(7**0.5)
+
+
+def test_a_gap_is_where_two_curves_lie_furthest_apart_in_units_of_the_published_spread():
+    theirs = curves({"deimos": [0, 2, 4, 4, 6, 8, 0, 2, 4], "random": [1, 2, 3]})
+    ours = curves({"deimos": [2, 2, 2, 2, 3, 4, 2, 2, 2], "k_center": [0, 0, 0]})
+    (row,) = gaps(ours, theirs).itertuples()
+    assert (row.method, row.points, row.at) == ("deimos", 3, 1)
+    assert (row.gap, row.spread) == (-3, 2) and row[-1] == -1.5
 
 
 # Refusals

@@ -254,7 +254,7 @@ def test_small_scales_and_stand_ins_are_noted_and_doubted(notebook, task):
     run(notebook(), replace(task, stand_in=True))
     run(notebook(scale="paper"), task)
     assert tracking.notes("quick") == {"digits": "quick scale, nowhere"}
-    assert tracking.doubts("quick") == {"digits": ("quick scale", "stand-in data")}
+    assert tracking.doubts("quick") == {"digits": ("quick scale", "not the paper's data")}
     assert tracking.doubts("paper") == {"digits": ()}
 
 

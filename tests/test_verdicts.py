@@ -7,7 +7,7 @@ import pytest
 from tables import PUBLISHED, curves, simulated
 
 from deimos import paper
-from deimos.verdicts import verdicts
+from deimos.verdicts import beside, verdicts
 
 
 def judged(claims, table=PUBLISHED, doubts=()):
@@ -38,8 +38,8 @@ def test_a_verdict_row_shows_both_p_values_and_the_run_level_interval():
     [
         (("quick scale",), "cannot tell (quick scale): points the same way"),
         (
-            ("smoke scale", "stand-in data"),
-            "cannot tell (smoke scale, stand-in data): points the same way",
+            ("smoke scale", "not the paper's data"),
+            "cannot tell (smoke scale, not the paper's data): points the same way",
         ),
     ],
 )
@@ -129,3 +129,27 @@ def test_no_difference_and_higher_diversity_are_judged_by_their_own_rules():
     now_and_then = 40 * ((table.method == "deimos") & (table.n_acquired % 2 == 0))
     often = table.assign(value=table.value + now_and_then)
     assert judged([diverse], often).verdict.item() == "does not hold"
+
+
+@pytest.mark.parametrize("claims", [paper.SPLICING, paper.MNIST_7_VS_9])
+def test_the_published_curves_give_tables_1_and_2_beside_the_papers(claims):
+    table = beside(claims, PUBLISHED).set_index("to reach")
+    assert len(table) == 4
+    for method in table.columns.get_level_values(0).unique():
+        assert (table[method, "ours"] == table[method, "paper"]).all()
+
+
+def test_a_score_is_reached_for_good_where_the_mean_was_worse_for_the_last_time():
+    rows = PUBLISHED[(PUBLISHED.experiment == "splicing") & (PUBLISHED.method == "deimos")]
+    runs = rows.pivot(index="n_acquired", columns="repeat", values="value").dropna()
+    table = beside(paper.SPLICING, PUBLISHED).set_index("to reach")
+    for threshold, n in table["DEIMOS", "for good"].astype(int).items():
+        mean = runs.mean(axis=1)
+        assert mean[n - 1] > threshold and (mean.loc[n:] <= threshold).all()
+
+
+def test_a_table_says_what_is_never_reached_and_what_was_not_run():
+    table = PUBLISHED[(PUBLISHED.method != "random") & (PUBLISHED.n_acquired <= 100)]
+    row = beside(paper.SPLICING, table).set_index("to reach").loc[0.10]
+    assert row["DEIMOS"].tolist() == ["109", "not by 100", "not by 100"]
+    assert row["Random"].tolist() == ["180", "-", "-"]
