@@ -72,7 +72,7 @@ class Network(nn.Module):
 def initialise(network: Network, generator: torch.Generator, dense_std: float | None = None):
     """Glorot-uniform kernels and zero biases, as in Keras; dense kernels N(0, std²) if given."""
     for layer in network.modules():
-        if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         if dense_std is not None and isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=dense_std, generator=generator)
@@ -114,10 +114,13 @@ def _mnist(generator: torch.Generator, channels: int, n_classes: int, p: float) 
 
 
 class _OneHot(nn.Module):
-    """Sequences as stored (uint8 codes of A, C, G, T) to a channel for each base."""
+    """Sequences as stored (uint8 codes of A, C, G, T) to a channel for each base.
 
-    def forward(self, x: Num[Tensor, "S length"]) -> Float[Tensor, "S 4 length"]:
-        return nn.functional.one_hot(x.long(), 4).transpose(1, 2).float()
+    They become images of height 1: torch convolves these channels-last, twice as fast as in 1-D.
+    """
+
+    def forward(self, x: Num[Tensor, "S length"]) -> Float[Tensor, "S 4 1 length"]:
+        return nn.functional.one_hot(x.long(), 4).transpose(1, 2).unsqueeze(2).float()
 
 
 def synthetic_1d(generator: torch.Generator) -> Network:
@@ -135,12 +138,12 @@ def splicing(generator: torch.Generator, length: int = 101) -> Network:
         raise ValueError(f"the net needs sequences of 21 nt or more, got {length}")
     trunk = nn.Sequential(
         _OneHot(),
-        nn.Conv1d(4, 101, 4),  # 101 → 98, of which 90 are seen
+        nn.Conv2d(4, 101, (1, 4)),  # 101 → 98, of which 90 are seen
         nn.ReLU(),
-        nn.MaxPool1d(3),  # 98 → 32, of which 30 are seen
-        nn.Conv1d(101, 50, 4),  # 32 → 29, of which 27 are seen
+        nn.MaxPool2d((1, 3)),  # 98 → 32, of which 30 are seen
+        nn.Conv2d(101, 50, (1, 4)),  # 32 → 29, of which 27 are seen
         nn.ReLU(),
-        nn.MaxPool1d(3),  # 29 → 9
+        nn.MaxPool2d((1, 3)),  # 29 → 9
         nn.Flatten(),
     )
     network = Network(trunk, (50 * pooled, 50, 1), p=0.15, seen=(9 * pooled + 12,))

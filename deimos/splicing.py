@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from deimos import stand_ins
-from deimos.data import AUTHORS_INITIAL_SETS, Task, checksum, data_folder
+from deimos.data import AUTHORS_INITIAL_SETS, ROOT, Task, checksum, data_folder
 from deimos.downloads import fetch
 from deimos.splits import hold_out
 
@@ -38,10 +38,11 @@ Library = tuple[UInt8[Tensor, "n L"], Float[Tensor, " n"]]  # A, C, G, T as 0 to
 def splicing(scale: str, table: str | Path | None = None) -> Task:
     """The library of Rosenberg et al. (2015), 265,137 sequences of 101 nt, or one's own `table`.
 
-    A tenth is held out to test on; `splits.for_repeat` draws it anew for each repeat.
+    A relative path is taken from the repository's root. A tenth is held out to test on;
+    `splits.for_repeat` draws it anew for each repeat.
     """
     if table is not None:
-        return _task(read_table(Path(table)), f"own table {Path(table).name}", stand_in=True)
+        return _task(read_table(ROOT / table), f"own table {Path(table).name}", stand_in=True)
     authors = _authors_table() or _geo_tables()
     if authors is not None:
         return _task(

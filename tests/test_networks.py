@@ -119,8 +119,8 @@ def test_the_rim_of_a_face_that_is_cut_off_changes_no_output():
 
 
 def test_a_base_is_one_of_four_channels_in_the_order_a_c_g_t():
-    codes = torch.tensor([[0, 1, 2, 3]], dtype=torch.uint8)
-    assert torch.equal(networks.splicing(generator()).trunk[0](codes), torch.eye(4).unsqueeze(0))
+    one_hot = networks.splicing(generator()).trunk[0](torch.arange(4, dtype=torch.uint8)[None])
+    assert torch.equal(one_hot, torch.eye(4)[None, :, None, :])
 
 
 def test_the_dense_kernels_of_splicing_start_normal():

@@ -1,0 +1,188 @@
+"""Fits of a fleet as the loop makes them, against plain eager PyTorch, one net after another.
+
+The plain twin is what a reader of the paper would write: the whole input, layers in their default
+memory order, `nn.Dropout`, `torch.optim`, every core on one net. Both train the same networks on
+the same number of points for the same number of steps; the rounds alternate and medians count.
+--full takes as many members as the paper's experiments have, on faces too.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import trange
+
+from deimos import networks, provenance, training
+
+N, EPOCHS, MINIBATCH, DECAY = 510, 2, 128, 0.01
+
+
+def digits(channels: int, n_classes: int, p: float) -> nn.Sequential:
+    convolutions = nn.Conv2d(1, channels, 4), nn.ReLU(), nn.Conv2d(channels, channels, 4, stride=2)
+    features = *convolutions, nn.ReLU(), nn.MaxPool2d(3), nn.Flatten()
+    return nn.Sequential(*features, *dense(9 * channels, 128, n_classes, p))
+
+
+def sequences() -> nn.Sequential:
+    first = nn.Conv1d(4, 101, 4), nn.ReLU(), nn.MaxPool1d(3)
+    second = nn.Conv1d(101, 50, 4), nn.ReLU(), nn.MaxPool1d(3)
+    return nn.Sequential(*first, *second, nn.Flatten(), *dense(450, 50, 1, 0.15))
+
+
+def faces() -> nn.Sequential:
+    first = nn.Conv2d(3, 50, 4, stride=2), nn.ReLU(), nn.Conv2d(50, 50, 3, stride=2), nn.ReLU()
+    second = nn.Conv2d(50, 100, 3), nn.ReLU(), nn.Conv2d(100, 100, 3), nn.ReLU()
+    pooled = *first, nn.MaxPool2d(2), *second, nn.MaxPool2d(3)
+    return nn.Sequential(*pooled, nn.Flatten(), *dense(3600, 150, 1, 0.5))
+
+
+def dense(d: int, h: int, c: int, p: float) -> tuple[nn.Module, ...]:
+    return nn.Dropout(p), nn.Linear(d, h), nn.ReLU(), nn.Dropout(p), nn.Linear(h, c)
+
+
+@dataclass(frozen=True)
+class Net:
+    build: Callable[[torch.Generator], networks.Network]
+    plain: Callable[[], nn.Sequential]
+    draw: Callable[[torch.Generator], Tensor]  # the points, as the tasks store them
+    prepare: Callable[[Tensor], Tensor]  # what the plain twin is given
+    optimiser: str
+    n: int  # labelled points
+    members: int  # in the paper's experiment
+
+
+def pixels(*shape: int) -> Callable[[torch.Generator], Tensor]:
+    return lambda g: torch.randint(0, 256, shape, generator=g, dtype=torch.uint8)
+
+
+NETS = {
+    "MNIST 7 vs 9": Net(
+        networks.mnist_7_vs_9,
+        lambda: digits(35, 2, 0.30),
+        pixels(N, 28, 28),
+        lambda x: x.unsqueeze(1).float(),
+        "adam",
+        N,
+        15,
+    ),
+    "MNIST 0-9": Net(
+        networks.mnist_0_to_9,
+        lambda: digits(40, 10, 0.25),
+        pixels(N, 28, 28),
+        lambda x: x.unsqueeze(1).float(),
+        "adam",
+        N,
+        15,
+    ),
+    "splicing": Net(
+        networks.splicing,
+        sequences,
+        lambda g: torch.randint(0, 4, (N, 101), generator=g, dtype=torch.uint8),
+        lambda x: F.one_hot(x.long(), 4).transpose(1, 2).float(),
+        "rmsprop",
+        N,
+        9,
+    ),
+    "face age": Net(
+        networks.face_age,
+        faces,
+        pixels(128, 3, 200, 200),
+        lambda x: x.float(),
+        "adam",
+        128,
+        9,
+    ),
+}
+
+
+def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
+    for _ in range(members):
+        network = net.plain()
+        kernels = [layer.weight for layer in network if isinstance(layer, nn.Linear)]
+        if net.optimiser == "adam":
+            stepper = torch.optim.Adam(network.parameters(), eps=1e-7)
+        else:
+            stepper = torch.optim.RMSprop(network.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
+        inputs = net.prepare(x)
+        for _ in range(EPOCHS):
+            for chosen in torch.randperm(len(x)).split(MINIBATCH):
+                stepper.zero_grad()
+                output = network(inputs[chosen])
+                classifies = output.shape[1] > 1
+                loss = F.cross_entropy if classifies else F.mse_loss
+                error = loss(output if classifies else output.squeeze(1), y[chosen])
+                (error + DECAY / len(x) * sum(w.square().sum() for w in kernels)).backward()
+                stepper.step()
+
+
+def fleet(net: Net, x: Tensor, y: Tensor, members: int, threads: int) -> None:
+    """As `loop.active_learning` does it: a member a thread, a thread a core."""
+
+    def fit(member: int) -> None:
+        order, dropout = (torch.Generator().manual_seed(member + i) for i in range(2))
+        training.fit(
+            net.build(torch.Generator().manual_seed(member)),
+            x,
+            y,
+            epochs=EPOCHS,
+            minibatch=MINIBATCH,
+            decay=DECAY,
+            optimiser=net.optimiser,
+            order=order,
+            dropout=dropout,
+        )
+
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(fit, range(members)))
+
+
+def compare(name: str, members: int, rounds: int) -> dict:
+    net, threads = NETS[name], torch.get_num_threads()
+    generator = torch.Generator().manual_seed(0)
+    x = net.draw(generator)
+    classes = net.build(generator).n_outputs
+    y = torch.randint(0, classes, (net.n,)) if classes > 1 else torch.rand(net.n)
+    seconds: dict[str, list[float]] = {"eager": [], "fleet": []}
+    for _ in trange(rounds, desc=name, mininterval=1.0):
+        began = time.perf_counter()
+        one_by_one(net, x, y, members)
+        between = time.perf_counter()
+        fleet(net, x, y, members, threads)
+        seconds["eager"].append(between - began)
+        seconds["fleet"].append(time.perf_counter() - between)
+    steps = members * EPOCHS * -(-net.n // MINIBATCH)
+    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
+    return {
+        "net": name,
+        "members": members,
+        "eager steps/s": steps / median(seconds["eager"]),
+        "fleet steps/s": steps / median(seconds["fleet"]),
+        "ratio": median(ratios),
+        "from": min(ratios),
+        "to": max(ratios),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="the paper's fleets, faces too")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    names = [name for name in NETS if arguments.full or name != "face age"]
+    rows = [
+        compare(name, NETS[name].members if arguments.full else 4, arguments.rounds)
+        for name in names
+    ]
+    print(" · ".join(provenance.machine().values()))
+    print(pd.DataFrame(rows).set_index("net").round(2))
+
+
+if __name__ == "__main__":
+    main()
