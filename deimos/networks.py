@@ -102,9 +102,9 @@ def _mnist(generator: torch.Generator, channels: int, n_classes: int, p: float) 
     trunk = nn.Sequential(
         _Pixels(),
         nn.Conv2d(1, channels, 4),  # 28 → 25, of which 20 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(channels, channels, 4, stride=2),  # 25 → 11, of which 9 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d(3),  # 11 → 3
         nn.Flatten(),
     )
@@ -125,7 +125,7 @@ class _OneHot(nn.Module):
 
 def synthetic_1d(generator: torch.Generator) -> Network:
     """The net of Fig. 1: 132,353 weights, p = 0.20, and no dropout before the first layer."""
-    trunk = nn.Sequential(nn.Linear(1, 256), nn.ReLU())
+    trunk = nn.Sequential(nn.Linear(1, 256), nn.ReLU(inplace=True))
     network = Network(trunk, (256, 256, 256, 1), p=0.20)
     initialise(network, generator)
     return network
@@ -139,10 +139,10 @@ def splicing(generator: torch.Generator, length: int = 101) -> Network:
     trunk = nn.Sequential(
         _OneHot(),
         nn.Conv2d(4, 101, (1, 4)),  # 101 → 98, of which 90 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d((1, 3)),  # 98 → 32, of which 30 are seen
         nn.Conv2d(101, 50, (1, 4)),  # 32 → 29, of which 27 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d((1, 3)),  # 29 → 9
         nn.Flatten(),
     )
@@ -156,14 +156,14 @@ def face_age(generator: torch.Generator) -> Network:
     trunk = nn.Sequential(
         _Pixels(),
         nn.Conv2d(3, 50, 4, stride=2),  # 200 → 99, of which 89 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(50, 50, 3, stride=2),  # 99 → 49, of which 44 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),  # 49 → 24, of which 22 are seen
         nn.Conv2d(50, 100, 3),  # 24 → 22, of which 20 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(100, 100, 3),  # 22 → 20, of which 18 are seen
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d(3),  # 20 → 6
         nn.Flatten(),
     )
