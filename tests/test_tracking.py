@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
-from deimos import store, tracking
+from deimos import fleets, store, tracking
 from deimos.data import Task
 from deimos.loop import Iteration, Schedule
 
@@ -56,7 +56,7 @@ def database(tmp_path, monkeypatch, empty_database):
     file = shutil.copy(empty_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
-    monkeypatch.setattr(tracking, "code_fingerprint", lambda: "of now")
+    monkeypatch.setattr(fleets, "code_fingerprint", lambda: "of now")
     return file
 
 
@@ -171,7 +171,7 @@ def test_other_settings_data_or_code_make_new_runs(notebook, task, monkeypatch, 
     if change == "data":
         task = replace(task, checksum="decaf")
     if change == "code":
-        monkeypatch.setattr(tracking, "code_fingerprint", lambda: "other")
+        monkeypatch.setattr(fleets, "code_fingerprint", lambda: "other")
     assert [member.acquired for member in run(other, task, **how)] == [()] * 2
     assert counts(other) == (2, 0, 0)
 
