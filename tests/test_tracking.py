@@ -43,21 +43,11 @@ def _need_not_survive_a_power_cut(connection, _):
         connection.execute("PRAGMA synchronous = OFF")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture(autouse=True)
-def database(tmp_path, monkeypatch, empty_database):
-    """A store of the test's own, already made."""
-    file = shutil.copy(empty_database, tmp_path / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+def own_store(database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
     monkeypatch.setattr(fleets, "code_fingerprint", lambda: "of now")
-    return file
 
 
 @pytest.fixture

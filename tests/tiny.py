@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -60,6 +61,17 @@ def experiment(name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epoc
             tracking.log(iteration)
 
 
+def one_iteration(last_of_log=None) -> None:
+    """Log one iteration that nothing was computed for; be killed at write `last_of_log` of that."""
+    place = tracking.experiment("04-tiny", "Is all of it there?", "smoke")
+    with tracking.fleet(place, moons(), "tiny", ["random"], 1, SCHEDULE) as members:
+        metrics = {"test/accuracy": 0.5, "time/fit_seconds": 1.0}
+        if last_of_log is not None:
+            die_at(last_of_log)
+        tracking.log(loop.Iteration(members[0], 0, 6, metrics, (1, 2, 3, 4)))
+        os._exit(0)
+
+
 def noted(iterate, diary):
     def and_note(task, build, stopped, member):
         with open(diary, "a") as lines:
@@ -104,6 +116,23 @@ def started(database, **how):
     process = PROCESSES.Process(target=child, args=(database,), kwargs=how)
     process.start()
     return process
+
+
+def kill_at_sight(process, folder, delay) -> None:
+    """Kill it some seconds after it has opened the record in `folder`."""
+    while process.is_alive() and not list(folder.glob(f"alive/*-{process.pid}-*")):
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+
+
+def wait_until(true, process=None, limit=90.0) -> None:
+    """Until it is `true`; the test fails if it takes too long, or if the process ends first."""
+    end = time.monotonic() + limit
+    while not true():
+        assert process is None or process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < end, f"still not after {limit} s"
+        time.sleep(0.02)
 
 
 def ended(process, limit=120) -> int:
