@@ -30,8 +30,9 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,$(NOTEBOOKS)))
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
-SCIENCE := $(filter-out $(addprefix deimos/,__init__.py figures.py paper.py provenance.py record.py reproduce.py \
-	calibration.py stats.py store.py tracking.py verdicts.py views.py),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+RECORD := alive.py claims.py executions.py fleets.py provenance.py record.py results.py store.py tracking.py views.py
+SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.py paper.py reproduce.py stats.py \
+	verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py))

@@ -13,7 +13,8 @@
     one_dimension          the picture of the method (Fig. 1)
     calibration            how dropout, weight decay and noise are chosen (App. E)
     loop                   label, fit, evaluate, acquire, for a fleet of runs
-    tracking               the record in MLflow (with record, store, views, provenance)
+    tracking               the record in MLflow, for notebooks (fleets and executions write it, with
+                           claims and alive; record, results and views read it; store, provenance)
     stats, verdicts        the paper's tests and ours, and what they say of each claim
     figures, paper         the paper's figures and numbers
     reproduce              one notebook, headless

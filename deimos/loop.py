@@ -8,6 +8,7 @@ Two index spaces: *ids* count the rows of the full training data, *positions* th
 one iteration. They meet in `_acquire` and nowhere else.
 """
 
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -103,12 +104,14 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
 
     Members that the record has brought part of the way go on from there. Iterations of different
     members come in no fixed order, those of one member do. On a CPU every member works in a thread
-    of its own on one core, so that no result depends on how many cores there are.
+    of its own on one core, so that no result depends on how many cores there are. Left early, as by
+    Ctrl-C, it waits for nothing that is under way: fits stop by themselves at their next step.
     """
     members = list(members)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = task.to(device)
-    step = partial(_iterate, task, build)
+    left = threading.Event()
+    step = partial(_iterate, task, build, left.is_set)
     pool = ThreadPoolExecutor(
         1 if device.type == "cuda" else torch.get_num_threads(),
         initializer=torch.set_num_threads,
@@ -128,7 +131,8 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
                         acquired = iteration.member.acquired + iteration.acquired
                         running.add(pool.submit(step, replace(iteration.member, acquired=acquired)))
     finally:
-        pool.shutdown(cancel_futures=True)
+        left.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _labelled_counts(member: Member) -> list[int]:
@@ -137,7 +141,7 @@ def _labelled_counts(member: Member) -> list[int]:
     return [s.n_initial + n for n in range(len(member.acquired), s.n_acquired + 1, s.batch_size)]
 
 
-def _iterate(task: Task, build: Build, member: Member) -> Iteration:
+def _iterate(task: Task, build: Build, stopped: Callable[[], bool], member: Member) -> Iteration:
     """Label, fit, evaluate and acquire, once."""
     schedule, n_acquired = member.schedule, len(member.acquired)
     streams = Streams(schedule.seed, member.repeat, n_acquired, task.x.device)
@@ -145,7 +149,7 @@ def _iterate(task: Task, build: Build, member: Member) -> Iteration:
     labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
 
     began = time.perf_counter()
-    network = fit(task, build, schedule, labelled, streams)
+    network = fit(task, build, schedule, labelled, streams, stopped)
     fitted = time.perf_counter()
     features = mc_dropout.trunk_features(network, task.test_x)
     answers = mc_dropout.predictive_mean(
@@ -166,9 +170,14 @@ def _iterate(task: Task, build: Build, member: Member) -> Iteration:
 
 
 def fit(
-    task: Task, build: Build, schedule: Schedule, labelled: Int[Tensor, " N"], streams: Streams
+    task: Task,
+    build: Build,
+    schedule: Schedule,
+    labelled: Int[Tensor, " N"],
+    streams: Streams,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Network:
-    """A new network, trained from scratch on the labelled ids."""
+    """A new network, trained from scratch on the labelled ids unless `stopped` first."""
     return training.fit(
         build(streams.torch("weights", "cpu")).to(task.x.device),
         task.x[labelled],
@@ -179,6 +188,7 @@ def fit(
         optimiser=schedule.optimiser,
         order=streams.torch("minibatch order"),
         dropout=streams.torch("dropout"),
+        stopped=stopped,
     )
 
 

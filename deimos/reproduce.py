@@ -27,7 +27,7 @@ import pandas as pd
 import papermill
 import yaml
 
-from deimos import tracking
+from deimos import alive, tracking
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
 KERNEL_ENVIRONMENT = {
@@ -131,7 +131,8 @@ def execute(notebook: Path, scale: str, parameters: dict[str, object], folder: P
         write_html(partial, html)
         status, error = "finished", ""
     except KeyboardInterrupt:
-        pass  # its status says so
+        for another in (signal.SIGINT, signal.SIGTERM):  # must not cut short what follows
+            signal.signal(another, signal.SIG_IGN)
     except papermill.PapermillExecutionError as raised:
         status = "failed"
         error = f"cell {raised.exec_count}: {raised.ename}: {raised.evalue} (see {failed.name})"
@@ -181,25 +182,38 @@ def main(arguments: list[str] | None = None) -> int:
         print(text)
         return int(not whole)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's Ctrl-C
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a batch system's Ctrl-C, a closed terminal
+        if signal.getsignal(ending) != signal.SIG_IGN:  # unless nohup says otherwise
+            signal.signal(ending, signal.default_int_handler)
     os.environ.update(KERNEL_ENVIRONMENT)
     notebook, folder = given.notebook.resolve(), given.notebook.resolve().parent / "executed"
     folder.mkdir(exist_ok=True)
     record = folder / f"{notebook.stem}.json"
-    record.unlink(missing_ok=True)
+    try:
+        with alive.alone(notebook, f"executing {notebook.name}"):
+            record.unlink(missing_ok=True)
+            execution = checked_and_executed(notebook, given, folder)
+            record.write_text(json.dumps(asdict(execution), indent=1))
+    except KeyboardInterrupt:  # while it waited for the other, or before it began
+        execution = Execution(notebook.stem, given.scale, "stopped", 0.0, "nothing was begun")
+    except OSError as refusal:  # there is no such notebook, or no place for its status
+        execution = Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))
+    if execution.status != "finished":
+        print(f"{notebook.stem} {execution.status}: {execution.error}", file=sys.stderr)
+    return {"finished": 0, "stopped": 130}.get(execution.status, 1)
+
+
+def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path) -> Execution:
+    """The execution that the command line asks for, or how it was refused."""
     try:
         common = {"scale": given.scale, "repeats": given.repeats}
         asked = {k: v for k, v in common.items() if v is not None and k in declared(notebook)}
         by_hand = {name: yaml.safe_load(value) for name, value in given.p}
         parameters = scale_parameters(notebook, given.scale) | asked | by_hand
         check(notebook, parameters)
-        execution = execute(notebook, given.scale, parameters, folder)
+        return execute(notebook, given.scale, parameters, folder)
     except (ValueError, OSError) as refusal:  # a parameter, a file, a record out of reach
-        execution = Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))
-    record.write_text(json.dumps(asdict(execution), indent=1))
-    if execution.status != "finished":
-        print(f"{notebook.stem} {execution.status}: {execution.error}", file=sys.stderr)
-    return {"finished": 0, "stopped": 130}.get(execution.status, 1)
+        return Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))
 
 
 if __name__ == "__main__":

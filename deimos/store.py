@@ -10,7 +10,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from deimos.data import ROOT
 
@@ -36,6 +41,29 @@ def artifact_location(uri: str, experiment: str) -> str | None:
     """Where an experiment's files go: beside an SQLite file; a server has a place of its own."""
     file = sqlite_file(uri)
     return None if file is None else str(file.parent.absolute() / "artifacts" / experiment)
+
+
+def client() -> MlflowClient:
+    """The record's client; `ConnectionError` if it cannot be reached or written."""
+    return _open(uri())
+
+
+@cache
+def _open(uri: str) -> MlflowClient:
+    """The store, made if it is missing."""
+    try:
+        with alone(uri):
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+    except (OSError, sqlite3.Error, SQLAlchemyError, MlflowException) as problem:
+        raise ConnectionError(f"the record at {uri} cannot be opened: {problem}") from problem
+    return client
+
+
+def locks() -> Path | None:
+    """Where living processes hold their locks, beside an SQLite file; with a server, nowhere."""
+    file = sqlite_file(uri())
+    return None if file is None else file.parent / "alive"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 
 import math
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +71,13 @@ def fit(
     optimiser: str,
     order: torch.Generator,
     dropout: torch.Generator,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Network:
     """Train `network` in place and return it; λ = `decay`/N, the last partial minibatch is kept.
 
     `order` shuffles the labelled points anew each epoch and `dropout` draws the masks. Raises
-    ValueError where the weights stop being finite: a diverged model must not acquire anything.
+    ValueError where the weights stop being finite: a diverged model must not acquire anything; and
+    CancelledError as soon as `stopped` says that nobody waits for the model any more.
     """
     network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
     stepper = OPTIMISERS[optimiser](network)
@@ -83,6 +86,8 @@ def fit(
     for _ in range(epochs):
         shuffled = torch.randperm(len(x), generator=order, device=x.device)
         for chosen in shuffled.split(minibatch):
+            if stopped():
+                raise CancelledError(f"stopped after {t} steps")
             t += 1
             masks = draw_masks(network, (len(chosen),), dropout)
             stepper.zero_grad()

@@ -1,4 +1,4 @@
-"""MLflow's UI: how it is started, and chart views that are saved in it from Python.
+"""MLflow's UI: how it is started, links into it, and charts saved in it from Python.
 
 The format of a view is undocumented (the UI reads it from the experiment's tags): it is why mlflow
 is pinned, and a test decodes it.
@@ -12,6 +12,9 @@ import sys
 import time
 import zlib
 from typing import NoReturn
+
+from deimos import record, store
+from deimos.executions import Experiment
 
 TAG = "mlflow.sharedViewState."
 RUNS = "/#/experiments/{id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
@@ -60,6 +63,40 @@ def saved_view(name: str, metric: str, where: str) -> str:
     now = int(time.time() * 1000)
     envelope = {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
     return json.dumps(envelope)
+
+
+def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: str) -> str:
+    """Save a chart in the UI: `metric` ("test/accuracy") by method in the runs that `table` shows.
+
+    Returns its key. The runs are those of now: an execution writes its views again.
+    """
+    client = store.client()
+    runs = record.chosen(task, experiment.scale, batch_size, {})
+    if not runs:
+        raise ValueError(f"the record has no runs of {task} at batch size {batch_size} to show")
+    settings, fingerprint = record.version(runs[0])
+    where = (
+        f"tags.settings = '{settings}' and tags.fingerprint = '{fingerprint}'"
+        f" and tags.scale = '{experiment.scale}'"
+    )
+    title = f"{name} ({experiment.scale})"
+    tag = TAG + key(title)
+    client.set_experiment_tag(experiment.id, tag, saved_view(title, metric, where))
+    return key(title)
+
+
+def links(port: int = 5000) -> list[str]:
+    """A line for each notebook and each saved view: its name, and where the UI shows it."""
+    uri, lines = store.uri(), []
+    host = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
+    for found in sorted(store.client().search_experiments(), key=lambda found: found.name):
+        place = f"{host}{RUNS.format(id=found.experiment_id)}"
+        if "mlflow.note.content" in found.tags:
+            lines.append(f"{found.name}: {place}")
+        for tag in sorted(tag for tag in found.tags if tag.startswith(TAG)):
+            name = json.loads(found.tags[tag])["name"]
+            lines.append(f"{name}: {place}{SHARED.format(key=tag.removeprefix(TAG))}")
+    return lines
 
 
 def serve(uri: str, artifacts: str | None, port: int) -> NoReturn:

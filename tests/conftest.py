@@ -1,6 +1,9 @@
+import shutil
+
 import nbformat
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +18,20 @@ def no_make_around():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A record with nothing in it, to be copied: making one takes seconds."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def database(tmp_path, empty_database):
+    """A record of the test's own, already made."""
+    return shutil.copy(empty_database, tmp_path / "mlflow.db")
 
 
 @pytest.fixture

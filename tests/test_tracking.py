@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
-from deimos import store, tracking
+from deimos import fleets, store, tracking
 from deimos.data import Task
 from deimos.loop import Iteration, Schedule
 
@@ -43,21 +43,11 @@ def _need_not_survive_a_power_cut(connection, _):
         connection.execute("PRAGMA synchronous = OFF")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture(autouse=True)
-def database(tmp_path, monkeypatch, empty_database):
-    """A store of the test's own, already made."""
-    file = shutil.copy(empty_database, tmp_path / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+def own_store(database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
-    monkeypatch.setattr(tracking, "code_fingerprint", lambda: "of now")
-    return file
+    monkeypatch.setattr(fleets, "code_fingerprint", lambda: "of now")
 
 
 @pytest.fixture
@@ -171,7 +161,7 @@ def test_other_settings_data_or_code_make_new_runs(notebook, task, monkeypatch, 
     if change == "data":
         task = replace(task, checksum="decaf")
     if change == "code":
-        monkeypatch.setattr(tracking, "code_fingerprint", lambda: "other")
+        monkeypatch.setattr(fleets, "code_fingerprint", lambda: "other")
     assert [member.acquired for member in run(other, task, **how)] == [()] * 2
     assert counts(other) == (2, 0, 0)
 

@@ -1,0 +1,180 @@
+"""An execution of a notebook: a run of its own, with its page, figures, tables and verdicts.
+
+An execution is RUNNING for as long as one of its processes lives: the driver's, the kernel's. What
+a killed one leaves behind is marked as stopped by the next, whatever notebook that executes.
+"""
+
+import atexit
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from deimos import alive, record, store
+from deimos.provenance import machine
+
+SCALES = ("paper", "quick", "smoke")
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+COUNTS = ("new", "resumed", "skipped")
+BEAT, SILENCE = 20.0, 180.0  # seconds between signs of life on a server, and without one for dead
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A notebook's place in the record, and the run of this execution of it."""
+
+    name: str
+    id: str
+    scale: str
+    run_id: str
+
+
+def experiment(name: str, description: str, scale: str) -> Experiment:
+    """The notebook `name`, described by plain prose, and this execution of it.
+
+    `DEIMOS_EXECUTION` names the run of whoever executes the notebook; by hand, it gets its own.
+    """
+    client = store.client()
+    id = _experiment_id(name)
+    client.set_experiment_tag(id, "mlflow.note.content", description)
+    run_id = os.environ.get("DEIMOS_EXECUTION")
+    if run_id is None:
+        run_id = open_execution(name, scale)
+        atexit.register(client.set_terminated, run_id)
+    run = client.get_run(run_id)
+    if (run.info.experiment_id, run.data.tags["scale"]) != (id, scale):
+        raise ValueError(
+            f"{name} at scale {scale} cannot join the execution {run_id}, which is of "
+            f"{run.data.tags['notebook']} at scale {run.data.tags['scale']}"
+        )
+    processes = run.data.tags["processes"].split()
+    if _process() not in processes:
+        client.set_tag(run_id, "processes", " ".join([*processes, _process()]))
+    return Experiment(name, id, scale, run_id)
+
+
+def _experiment_id(name: str) -> str:
+    client = store.client()
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    place = store.artifact_location(store.uri(), name)
+    # The kind makes the UI open on runs and charts, not on the dashboard of language models.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    try:
+        return client.create_experiment(name, artifact_location=place, tags=tags)
+    except MlflowException:  # another process was first, or it cannot be made at all
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def open_execution(notebook: str, scale: str) -> str:
+    """The id of a new run for one execution of a notebook: its page, figures and verdicts."""
+    if scale not in SCALES:
+        raise ValueError(f"scale {scale!r} is none of {', '.join(SCALES)}")
+    end_the_dead({})
+    tags = {"kind": "execution", "notebook": notebook, "scale": scale, **machine()}
+    tags |= {"processes": _process(), **{f"runs_{count}": "0" for count in COUNTS}}
+    run_name = f"{notebook} · {scale}"
+    run = store.client().create_run(_experiment_id(notebook), tags=tags, run_name=run_name)
+    if store.locks() is None:
+        threading.Thread(target=_beat, args=(run.info.run_id,), daemon=True).start()
+    return run.info.run_id
+
+
+def close_execution(run_id: str, status: str, html: Path | None = None) -> None:
+    """End an execution as finished, failed or stopped, and with it members that it left running.
+
+    A killed kernel cannot say of its runs that they have ended.
+    """
+    if status not in STATUS:
+        raise ValueError(f"status {status!r} is none of {', '.join(STATUS)}")
+    client = store.client()
+    if html is not None:
+        client.log_artifact(run_id, str(html))
+    for run in record.search(status="RUNNING", kind="run", execution=run_id):
+        client.set_terminated(run.info.run_id, "FAILED" if status == "failed" else "KILLED")
+    client.set_terminated(run_id, STATUS[status])
+
+
+def execution_summary(run_id: str) -> dict[str, int | tuple[str, ...]]:
+    """How many members of an execution were new, resumed and skipped; its verdicts in words."""
+    tags = store.client().get_run(run_id).data.tags
+    counts = {count: int(tags[f"runs_{count}"]) for count in COUNTS}
+    return {**counts, "verdicts": tuple(tags.get("verdicts", "").splitlines())}
+
+
+def count(experiment: Experiment, counts: dict[str, int]) -> None:
+    """Add to what `execution_summary` counts."""
+    so_far = execution_summary(experiment.run_id)
+    for name, n in counts.items():
+        store.client().set_tag(experiment.run_id, f"runs_{name}", so_far[name] + n)
+
+
+def end_the_dead(seen: dict[str, tuple[str, float]]) -> None:
+    """Mark as stopped every execution that is RUNNING although its processes have ended.
+
+    Beside an SQLite file their locks tell at once. On a server only someone who watches can tell,
+    by `SILENCE` seconds without a sign of life: `seen` holds the last signs between two calls.
+    """
+    for run in record.search(status="RUNNING", kind="execution"):
+        if _is_dead(run, seen):
+            close_execution(run.info.run_id, "stopped")
+
+
+def _is_dead(run: Run, seen: dict[str, tuple[str, float]]) -> bool:
+    id, tags, folder = run.info.run_id, run.data.tags, store.locks()
+    if folder is not None:
+        return all([alive.is_gone(folder, name) for name in tags.get("processes", "").split()])
+    sign = tags.get("beat", "")
+    if id not in seen or seen[id][0] != sign:
+        seen[id] = sign, time.monotonic()
+    return time.monotonic() - seen[id][1] > SILENCE
+
+
+def _process() -> str:
+    folder = store.locks()
+    return "" if folder is None else alive.this_process(folder)
+
+
+def _beat(run_id: str) -> None:
+    """A sign of life now and then until the execution is over, and an eye on those of others."""
+    client, seen = store.client(), {}
+    while True:
+        try:
+            client.set_tag(run_id, "beat", str(time.time()))
+            end_the_dead(seen)
+            if client.get_run(run_id).info.status != "RUNNING":
+                return
+        except MlflowException:  # out of reach for now; the others allow for some silence
+            seen.clear()
+        time.sleep(BEAT)
+
+
+def log_figure(experiment: Experiment, figure: Any, name: str) -> None:
+    """A figure as PNG and SVG, in the run of this execution."""
+    for ending in ("png", "svg"):
+        store.client().log_figure(experiment.run_id, figure, f"figures/{name}.{ending}")
+
+
+def log_table(experiment: Experiment, frame: pd.DataFrame, name: str) -> None:
+    """A table as CSV and HTML, in the run of this execution."""
+    store.client().log_text(experiment.run_id, frame.to_csv(index=False), f"tables/{name}.csv")
+    store.client().log_text(experiment.run_id, frame.to_html(index=False), f"tables/{name}.html")
+
+
+def log_verdicts(experiment: Experiment, frame: pd.DataFrame) -> None:
+    """The verdicts, with columns `claim` and `verdict`, as a table and for the closing summary."""
+    log_table(experiment, frame, "verdicts")
+    said = [
+        f"{verdict}: {claim}" for claim, verdict in zip(frame.claim, frame.verdict, strict=True)
+    ]
+    store.client().set_tag(experiment.run_id, "verdicts", "\n".join(said))

@@ -1,0 +1,216 @@
+"""Writing the record: an iteration becomes an MLflow step of its member's run.
+
+One MLflow experiment a notebook; in it one run a member, and one run an execution of the notebook.
+The ids that a member acquires are a metric too, so that the database alone resumes a run. An
+iteration is written in one transaction: it is there whole, or not at all.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import product
+from math import isfinite
+
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+
+from deimos import claims, executions, loop, record, results, store
+from deimos.data import Task
+from deimos.executions import Experiment
+from deimos.loop import Iteration, Member, Schedule
+from deimos.provenance import code_fingerprint, machine
+
+LARGEST_BATCH = 900  # an iteration is one write, of at most 1,000 metrics
+
+
+@contextmanager
+def fleet(
+    experiment: Experiment,
+    task: Task,
+    network_name: str,
+    methods: Sequence[str],
+    repeats: int,
+    schedule: Schedule,
+    **tags: str,
+) -> Iterator[list[Member]]:
+    """Every method in every repeat as a run of the record; yields the members with work left.
+
+    A run is known by its data, network, schedule, method, repeat, scale and the fingerprint of the
+    code: a finished one is skipped, one that was stopped goes on after its last whole iteration.
+    One that another execution is at work on is waited for. On leaving, each run gets the status
+    that its record deserves. New runs carry `tags` too.
+    """
+    _check(methods, repeats, schedule)
+    client = store.client()
+    data = {"task": task.name, "checksum": task.checksum, "network": network_name}
+    settings = {**data, **asdict(schedule)}
+    identity = {
+        "kind": "run",
+        "experiment": task.name,
+        "scale": experiment.scale,
+        "settings": _digest(settings),
+        "fingerprint": code_fingerprint(),
+    }
+    wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
+    finished = {m for m, run in _known(experiment, identity).items() if record.is_finished(run)}
+    names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
+    with claims.claim(experiment, names):
+        known = _known(experiment, identity)
+        here = {**machine(), "execution": experiment.run_id}
+        members, counts = [], dict.fromkeys(executions.COUNTS, 0)
+        for method, repeat in wanted:
+            run = known.get((method, repeat))
+            about = {**tags, **data, **identity, **here, "method": method, "repeat": str(repeat)}
+            run_id = run.info.run_id if run else _create(experiment, task, schedule, about)
+            acquired, whole = record.recorded(run_id, schedule)
+            counts["skipped" if whole else "resumed" if run else "new"] += 1
+            # `table` shows the settings that were last asked for, had they to be run or not.
+            fresh = {"asked": _now()}
+            if whole:
+                status = "FINISHED"
+            else:
+                status, fresh = "RUNNING", fresh | here
+                members.append(Member(method, repeat, schedule, acquired, run_id))
+            params = {**settings, "method": method, "repeat": repeat}
+            client.log_batch(
+                run_id,
+                params=[Param(name, str(value)) for name, value in params.items()],
+                tags=[RunTag(name, value) for name, value in fresh.items()],
+            )
+            client.update_run(run_id, status)
+        executions.count(experiment, counts)
+
+        left = "KILLED"  # by Ctrl-C, or by leaving early
+        try:
+            yield members
+        except Exception:
+            left = "FAILED"
+            raise
+        finally:
+            for member in members:
+                _, whole = record.recorded(member.run_id, schedule)
+                client.set_terminated(member.run_id, "FINISHED" if whole else left)
+
+
+def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, int], Run]:
+    """The run of each member that has one: of several, the one that came furthest."""
+    runs = record.search([experiment.id], **identity)
+    return {record.member(run)[2:]: run for run in record.by_progress(runs)}
+
+
+def _digest(settings: dict) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _check(methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
+    known, b = loop.methods(schedule), schedule.batch_size
+    if not methods or len(set(methods)) < len(methods) or set(methods) - known.keys():
+        raise ValueError(f"methods {list(methods)} are not some of {', '.join(known)}, each once")
+    if repeats < 1:
+        raise ValueError(f"{repeats} repeats leave nothing to run")
+    if not 1 <= b <= LARGEST_BATCH:
+        raise ValueError(f"batch size {b} is not within 1 and {LARGEST_BATCH}")
+    if schedule.n_acquired % b:
+        raise ValueError(f"{schedule.n_acquired} acquisitions are no multiple of batch size {b}")
+
+
+def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[str, str]) -> str:
+    """A new run for a member, found again by its tags, with the data set as its input."""
+    method, repeat, b = about["method"], about["repeat"], schedule.batch_size
+    tags = {
+        **about,
+        "batch_size": str(b),
+        "source": task.source,
+        "stand_in": str(task.stand_in),
+        "mlflow.source.name": experiment.name,
+        "mlflow.source.type": "NOTEBOOK",
+        "mlflow.note.content": f"{method} on {task.name} ({task.source}), repeat {repeat}: "
+        f"{schedule.n_acquired} labels acquired, {b} an iteration.",
+    }
+    name = f"{method} · b{b} · repeat {repeat}"
+    run_id = store.client().create_run(experiment.id, tags=tags, run_name=name).info.run_id
+    data = Dataset(task.name, task.checksum[:36], "local", json.dumps({"source": task.source}))
+    store.client().log_inputs(run_id, [DatasetInput(data)])
+    return run_id
+
+
+def log(iteration: Iteration) -> None:
+    """Write one iteration, whole: its metrics at step `n_acquired`, its ids at their positions.
+
+    Raises `ValueError`, and writes nothing, if a metric is not finite or a batch is not full.
+    """
+    member, n = iteration.member, iteration.n_acquired
+    who = f"{member.method}, repeat {member.repeat}, {n} acquired"
+    full = member.schedule.batch_size if n < member.schedule.n_acquired else 0
+    if len(iteration.acquired) != full:
+        raise ValueError(f"{who}: a batch of {len(iteration.acquired)} points, not {full}")
+    values = {**iteration.metrics, record.LABELLED: float(iteration.n_labelled)}
+    names = [results.short(key) for key in (*values, record.IDS)]
+    if len(values) == len(iteration.metrics) or len(set(names)) < len(names):
+        raise ValueError(f"{who}: metrics {list(iteration.metrics)} need names of their own")
+    for key, value in values.items():
+        if not isfinite(value):
+            raise ValueError(f"{who}: {key} is {value}")
+    now = int(time.time() * 1000)
+    points = [Metric(key, value, now, n) for key, value in values.items()]
+    points += [Metric(record.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
+    store.client().log_batch(member.run_id, metrics=points)  # metrics alone: one transaction
+
+
+def log_instances(
+    experiment: Experiment,
+    name: str,
+    columns: dict[str, Sequence[float]],
+    source: str = "simulation",
+    **settings: int | float | str,
+) -> None:
+    """A simulation as one run: each metric's value for every instance, in `table` the repeats.
+
+    `settings` has at least a `batch_size`. Logged once: the same settings and code give the same
+    values again.
+    """
+    identity = {
+        "kind": "run",
+        "experiment": name,
+        "scale": record.ANY_SCALE,
+        "batch_size": str(settings["batch_size"]),
+        "settings": _digest(settings),
+        "fingerprint": code_fingerprint(),
+    }
+    with claims.claim(experiment, [_digest(identity)[:8]]):
+        runs = filter(record.is_finished, record.search([experiment.id], **identity))
+        done = next((run.info.run_id for run in runs), None)
+        executions.count(experiment, {"skipped" if done else "new": 1})
+        run_id = done or _create_simulation(experiment, identity, columns, source, settings)
+        store.client().set_tag(run_id, "asked", _now())
+
+
+def _create_simulation(
+    experiment: Experiment,
+    identity: dict[str, str],
+    columns: dict[str, Sequence[float]],
+    source: str,
+    settings: dict[str, int | float | str],
+) -> str:
+    """A new run with every instance as a step, in as many writes as it takes, then finished."""
+    about = {"method": "deimos", "repeat": "1", "step": "repeat", "stand_in": "False"}
+    about |= {"source": source, "execution": experiment.run_id, **machine(), **identity}
+    longest = max(map(len, columns.values()))
+    run_name = f"deimos · b{settings['batch_size']} · {longest} instances"
+    client = store.client()
+    run_id = client.create_run(experiment.id, tags=about, run_name=run_name).info.run_id
+    client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
+    now = int(time.time() * 1000)
+    for metric, column in columns.items():
+        points = [Metric(f"instance/{metric}", v, now, i) for i, v in enumerate(column, 1)]
+        for first in range(0, len(points), LARGEST_BATCH):
+            client.log_batch(run_id, metrics=points[first : first + LARGEST_BATCH])
+    client.set_terminated(run_id)
+    return run_id

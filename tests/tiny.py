@@ -1,0 +1,175 @@
+"""A tiny experiment, run in processes of its own that tests kill, stop, and start twice."""
+
+import atexit
+import itertools
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from sqlalchemy import Engine, event
+from torch import nn
+
+from deimos import executions, loop, networks, store, tracking
+from deimos.data import Task
+from deimos.loop import Schedule
+from deimos.networks import Network
+
+SCHEDULE = Schedule(
+    batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=3, minibatch=4, decay=0.01,
+    noise=1e-4, n_masks=8, n_passes=5, seed=3,
+)  # fmt: skip
+METHODS, REPEATS = ("deimos", "max_variance"), 2
+STEPS = len(METHODS) * REPEATS * 4
+
+# Its children are born with everything imported, and with no thread of ours running.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["deimos.tracking", "mlflow.store.tracking.sqlalchemy_store", "torch._dynamo"]
+)
+
+
+def moons() -> Task:
+    rng = np.random.default_rng(0)
+    angle, y = rng.uniform(0, np.pi, 90), np.arange(90) % 2
+    points = np.stack([np.cos(angle) + y, np.sin(angle) * (1 - 2 * y)], 1)
+    x = torch.from_numpy(points + 0.1 * rng.standard_normal(points.shape)).float()
+    y = torch.from_numpy(y)
+    return Task("moons", x, y, torch.arange(60), x[60:], y[60:], 2, "simulated", "0" * 16)
+
+
+def build(generator: torch.Generator) -> Network:
+    network = Network(nn.Sequential(nn.Linear(2, 16), nn.ReLU()), (16, 8, 2), p=0.3)
+    networks.initialise(network, generator)
+    return network
+
+
+def experiment(name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs) -> None:
+    """All of it, as a notebook's cells do it; each step that is begun is noted in `diary`."""
+    if diary is not None:
+        loop._iterate = noted(loop._iterate, diary)
+    place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
+    schedule = replace(SCHEDULE, epochs=epochs)
+    with tracking.fleet(place, task, "tiny", METHODS, repeats, schedule) as members:
+        for iteration in loop.active_learning(task, build, members):
+            tracking.log(iteration)
+
+
+def one_iteration(last_of_log=None) -> None:
+    """Log one iteration that nothing was computed for; be killed at write `last_of_log` of that."""
+    place = tracking.experiment("04-tiny", "Is all of it there?", "smoke")
+    with tracking.fleet(place, moons(), "tiny", ["random"], 1, SCHEDULE) as members:
+        metrics = {"test/accuracy": 0.5, "time/fit_seconds": 1.0}
+        if last_of_log is not None:
+            die_at(last_of_log)
+        tracking.log(loop.Iteration(members[0], 0, 6, metrics, (1, 2, 3, 4)))
+        os._exit(0)
+
+
+def noted(iterate, diary):
+    def and_note(task, build, stopped, member):
+        with open(diary, "a") as lines:
+            lines.write(f"{member.method} {member.repeat} {len(member.acquired)}\n")
+        return iterate(task, build, stopped, member)
+
+    return and_note
+
+
+def child(database, last=None, start=None, server=False, what=experiment, **how) -> None:
+    """What a process does: `what`, on a database; it kills itself at its write number `last`.
+
+    It waits for others at the barrier `start`. With `server`, it finds no locks beside the record.
+    """
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
+    os.environ.pop("DEIMOS_EXECUTION", None)
+    torch.set_num_threads(2)
+    if server:
+        store.locks = lambda: None
+        executions.BEAT, executions.SILENCE = 0.2, 3.0
+    if last is not None:
+        die_at(last)
+    if start is not None:
+        start.wait()
+    what(**how)
+    atexit._run_exitfuncs()  # which children of a fork leave out
+
+
+def die_at(last: int) -> None:
+    """Be killed before statement or commit number `last`, counted from now."""
+    numbers = itertools.count(1)
+
+    def count(*_):
+        if next(numbers) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    event.listen(Engine, "commit", count)
+
+
+def started(database, **how):
+    process = PROCESSES.Process(target=child, args=(database,), kwargs=how)
+    process.start()
+    return process
+
+
+def kill_at_sight(process, folder, delay) -> None:
+    """Kill it some seconds after it has opened the record in `folder`."""
+    while process.is_alive() and not list(folder.glob(f"alive/*-{process.pid}-*")):
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+
+
+def wait_until(true, process=None, limit=90.0) -> None:
+    """Until it is `true`; the test fails if it takes too long, or if the process ends first."""
+    end = time.monotonic() + limit
+    while not true():
+        assert process is None or process.poll() is None, f"ended with {process.returncode}"
+        assert time.monotonic() < end, f"still not after {limit} s"
+        time.sleep(0.02)
+
+
+def ended(process, limit=120) -> int:
+    """Its exit code; it is killed, and the test fails, if that takes longer than `limit`."""
+    process.join(limit)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"still running after {limit} s")
+    return process.exitcode
+
+
+def rows(database, query) -> list[tuple]:
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def statuses(database) -> dict[str, int]:
+    return dict(rows(database, "SELECT status, COUNT(*) FROM runs GROUP BY status"))
+
+
+def steps(database) -> set[str]:
+    """The iterations that are in the record, in the words of the diary."""
+    query = """
+        SELECT m.value || ' ' || r.value || ' ' || step FROM metrics
+        JOIN tags m USING (run_uuid) JOIN tags r USING (run_uuid)
+        WHERE metrics.key = 'n_labelled' AND m.key = 'method' AND r.key = 'repeat'
+    """
+    return {step for (step,) in rows(database, query)}
+
+
+def content(database) -> pd.DataFrame:
+    """Every value in the record but the clock's, by member; what is there twice is there twice."""
+    query = """
+        SELECT m.value AS method, r.value AS repeat, metrics.key, step, metrics.value FROM metrics
+        JOIN tags m USING (run_uuid) JOIN tags r USING (run_uuid)
+        WHERE m.key = 'method' AND r.key = 'repeat' AND metrics.key NOT LIKE 'time/%'
+        ORDER BY 1, 2, 3, 4, 5
+    """
+    with closing(sqlite3.connect(database)) as connection:
+        return pd.read_sql_query(query, connection)
