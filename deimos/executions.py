@@ -41,7 +41,7 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
     `DEIMOS_EXECUTION` names the run of whoever executes the notebook; by hand, it gets its own.
     """
     client = store.client()
-    id = _experiment_id(name)
+    id = experiment_id(name)
     client.set_experiment_tag(id, "mlflow.note.content", description)
     run_id = os.environ.get("DEIMOS_EXECUTION")
     if run_id is None:
@@ -59,7 +59,8 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
     return Experiment(name, id, scale, run_id)
 
 
-def _experiment_id(name: str) -> str:
+def experiment_id(name: str) -> str:
+    """MLflow's id of the experiment `name`, which is made if it is missing."""
     client = store.client()
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -78,13 +79,13 @@ def _experiment_id(name: str) -> str:
 
 def open_execution(notebook: str, scale: str) -> str:
     """The id of a new run for one execution of a notebook: its page, figures and verdicts."""
-    if scale not in SCALES:
+    if scale not in (*SCALES, record.REFERENCE):
         raise ValueError(f"scale {scale!r} is none of {', '.join(SCALES)}")
     end_the_dead({})
     tags = {"kind": "execution", "notebook": notebook, "scale": scale, **machine()}
     tags |= {"processes": _process(), **{f"runs_{count}": "0" for count in COUNTS}}
     run_name = f"{notebook} · {scale}"
-    run = store.client().create_run(_experiment_id(notebook), tags=tags, run_name=run_name)
+    run = store.client().create_run(experiment_id(notebook), tags=tags, run_name=run_name)
     if store.locks() is None:
         threading.Thread(target=_beat, args=(run.info.run_id,), daemon=True).start()
     return run.info.run_id

@@ -6,6 +6,7 @@ from deimos import store
 from deimos.loop import Schedule
 
 MEMBER = ["experiment", "batch_size", "method", "repeat"]
+REFERENCE = "reference"  # of the runs that the repository keeps: apart from all others
 ANY_SCALE = "any"  # of simulations: they are the paper's whatever the scale of the notebooks
 IDS, LABELLED = "batch/id", "n_labelled"  # the metrics that measure nothing
 
@@ -76,7 +77,11 @@ def chosen(
     given = {"experiment": experiment, "batch_size": batch_size}
     tags = {tag: str(value) for tag, value in given.items() if value is not None}
     runs = search(kind="run", **tags)
-    if scale is not None:
+    if scale == REFERENCE:
+        runs = [run for run in runs if run.data.tags["scale"] == REFERENCE]
+    else:
+        runs = [run for run in runs if run.data.tags["scale"] != REFERENCE]
+    if scale not in (None, REFERENCE):
         runs = [run for run in runs if run.data.tags["scale"] in (scale, ANY_SCALE)]
     scales = sorted({run.data.tags["scale"] for run in runs} - {ANY_SCALE})
     if len(scales) > 1:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from deimos import record
 from deimos.data import published_curves
-from deimos.record import ANY_SCALE, IDS, LABELLED, MEMBER
+from deimos.record import ANY_SCALE, IDS, LABELLED, MEMBER, REFERENCE
 
 COLUMNS = {
     "experiment": str,
@@ -101,7 +101,9 @@ def notes(scale: str) -> dict[str, str]:
     said = {}
     for name in _experiments(scale):
         came = provenance(name, scale)
-        size = [] if came["scale"] == ANY_SCALE else [f"{came['scale']} scale"]
+        size = {ANY_SCALE: [], REFERENCE: ["our kept runs"]}.get(
+            came["scale"], [f"{came['scale']} scale"]
+        )
         said[name] = ", ".join([*size, came["source"]])
     return said
 

@@ -5,7 +5,7 @@ Run as a program it opens the record in MLflow's UI.
 
 import argparse
 
-from deimos import executions, store, views
+from deimos import archive, executions, store, views
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
 from deimos.executions import SCALES as SCALES
 from deimos.executions import Experiment as Experiment
@@ -34,6 +34,7 @@ if __name__ == "__main__":
     arguments.add_argument("--ui", type=int, metavar="PORT", required=True)
     port = arguments.parse_args().ui
     executions.end_the_dead({})
+    archive.read_references()
     print(*links(port), sep="\n", flush=True)
     if not store_uri().startswith("http"):  # that server shows its own
         views.serve(store_uri(), store.artifact_location(store_uri(), ""), port)

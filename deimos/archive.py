@@ -1,0 +1,181 @@
+"""The record in one file: runs leave a store and enter another, whatever its kind and its place.
+
+An archive is a zip: `runs.json` tells what describes each run and its experiment, `metrics.csv` has
+every value that was logged, `artifacts/` the runs' files. A run keeps the id of the store that made
+it as its origin, so that nothing enters twice; one that went on since replaces its older self.
+`mlruns/reference` keeps our own runs in this form. They are shown at the scale "reference", apart
+from the user's own, and stand for none of these.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, Metric, Param
+from tqdm import tqdm
+
+from deimos import executions, record, store
+from deimos.data import ROOT
+
+REFERENCES = ROOT / "mlruns" / "reference"
+ORIGIN = "origin"  # the tag of a copy: the id of the run it is of
+AT_ONCE = 1_000  # metrics in one write
+
+
+def write(file: Path, artifacts: bool = True, **tags: str) -> int:
+    """Every run of the store that has ended, with these tags, as an archive; how many there were.
+
+    A file that is there already is replaced only when the new one is whole. The runs of
+    `mlruns/reference` are left out.
+    """
+    client = store.client()
+    places = {found.experiment_id: found for found in client.search_experiments(max_results=50_000)}
+    runs = [run for run in record.search(list(places), **tags) if _is_own(run)]
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            told, values = [], []
+            for run in tqdm(runs, unit="run", desc=f"writing {file.name}", mininterval=1.0):
+                told.append(_told(run, places[run.info.experiment_id]))
+                values += _values(run)
+                if artifacts:
+                    _pack(run, archive)
+            columns = ["run", "metric", "step", "timestamp", "value"]
+            archive.writestr("runs.json", json.dumps(told, indent=1, ensure_ascii=False))
+            archive.writestr(
+                "metrics.csv", pd.DataFrame(values, columns=columns).to_csv(index=False)
+            )
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return len(runs)
+
+
+def read(file: Path, scale: str | None = None) -> tuple[int, int]:
+    """Add an archive's runs to the store, at `scale` if given: how many entered, how many were there.
+
+    Raises `ValueError` if the file is no archive. What was read before an interruption is not read
+    again.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            told = json.loads(archive.read("runs.json"))
+            values = pd.read_csv(archive.open("metrics.csv"), float_precision="round_trip")
+            by_run = dict(list(values.groupby("run")))
+            there = {_origin(run): run for run in record.search()}
+            entered = 0
+            for run in tqdm(told, unit="run", desc=f"reading {file.name}", mininterval=1.0):
+                known = there.get(run["origin"])
+                if known is not None and (known.info.end_time or 0) >= run["end_time"]:
+                    continue
+                if known is not None:
+                    store.client().delete_run(known.info.run_id)
+                if scale is not None:
+                    run["tags"]["scale"] = scale
+                _add(run, by_run.get(run["origin"], values.head(0)), archive)
+                entered += 1
+    except (zipfile.BadZipFile, KeyError, ValueError) as problem:
+        raise ValueError(f"{file} is no archive of runs, or is damaged: {problem}") from problem
+    return entered, len(told) - entered
+
+
+def read_references() -> int:
+    """Our own runs, as the repository keeps them, into the store; how many were not there yet."""
+    files = sorted(REFERENCES.glob("*.zip"))
+    return sum(read(file, record.REFERENCE)[0] for file in files)
+
+
+def _is_own(run: Any) -> bool:
+    ended = run.info.status != "RUNNING" and run.info.end_time is not None
+    return ended and run.data.tags.get("scale") != record.REFERENCE
+
+
+def _origin(run: Any) -> str:
+    return run.data.tags.get(ORIGIN, run.info.run_id)
+
+
+def _told(run: Any, experiment: Any) -> dict:
+    """What describes a run, but for its metrics and files."""
+    chips = [chip.dataset for chip in run.inputs.dataset_inputs]
+    return {
+        "origin": _origin(run),
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "start_time": run.info.start_time,
+        "end_time": run.info.end_time,
+        "experiment": experiment.name,
+        "experiment_tags": experiment.tags,
+        "params": run.data.params,
+        "tags": run.data.tags,
+        "datasets": [[data.name, data.digest, data.source_type, data.source] for data in chips],
+    }
+
+
+def _values(run: Any) -> Iterator[tuple]:
+    for key in run.data.metrics:
+        for point in store.client().get_metric_history(run.info.run_id, key):
+            yield _origin(run), key, point.step, point.timestamp, point.value
+
+
+def _pack(run: Any, archive: zipfile.ZipFile) -> None:
+    client, id = store.client(), run.info.run_id
+    if client.list_artifacts(id):
+        with tempfile.TemporaryDirectory() as folder:
+            client.download_artifacts(id, "", folder)
+            for file in sorted(Path(folder).rglob("*")):
+                if file.is_file():
+                    name = file.relative_to(folder).as_posix()
+                    archive.write(file, f"artifacts/{_origin(run)}/{name}")
+
+
+def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
+    """A run as it was; it has no end before all of it is there."""
+    client, place = store.client(), executions.experiment_id(told["experiment"])
+    for name, value in told["experiment_tags"].items():
+        if name not in client.get_experiment(place).tags:
+            client.set_experiment_tag(place, name, value)
+    tags = {**told["tags"], ORIGIN: told["origin"]}
+    id = client.create_run(place, told["start_time"], tags, told["name"]).info.run_id
+    client.log_batch(id, params=[Param(name, value) for name, value in told["params"].items()])
+    for data in told["datasets"]:
+        client.log_inputs(id, [DatasetInput(Dataset(*data))])
+    points = [Metric(row.metric, row.value, row.timestamp, row.step) for row in values.itertuples()]
+    for first in range(0, len(points), AT_ONCE):
+        client.log_batch(id, metrics=points[first : first + AT_ONCE])
+    inside = f"artifacts/{told['origin']}/"
+    names = [name for name in archive.namelist() if name.startswith(inside)]
+    if any(".." in PurePosixPath(name).parts for name in names):
+        raise ValueError(f"{told['name']} has a file outside its own folder")
+    if names:
+        with tempfile.TemporaryDirectory() as folder:
+            archive.extractall(folder, names)
+            client.log_artifacts(id, str(Path(folder) / inside))
+    client.set_terminated(id, told["status"], told["end_time"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Carry runs from one record to another.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--export", type=Path, metavar="FILE")
+    what.add_argument("--import", type=Path, metavar="FILE", dest="read")
+    given = parser.parse_args(arguments)
+    try:
+        if given.export:
+            print(f"{given.export}: {write(given.export)} runs")
+        else:
+            entered, there = read(given.read)
+            print(f"{given.read}: {entered} runs added, {there} were there already")
+    except (ValueError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
