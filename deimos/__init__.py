@@ -8,11 +8,11 @@
     baselines, batchbald, k_center (covering)
                            the acquisition functions DEIMOS is compared with
     methods                all of them by name, and what each is shown
-    data, splicing, faces, synthetic (splits, downloads, stand_ins)
+    data, splicing, faces, synthetic, own_data (splits, downloads, stand_ins)
                            the tasks: where files come from, and how we know they are the right ones
     one_dimension          the picture of the method (Fig. 1)
     calibration            how dropout, weight decay and noise are chosen (App. E)
-    loop                   label, fit, evaluate, acquire, for a fleet of runs
+    loop (limits)          label, fit, evaluate, acquire, for a fleet of runs
     tracking               the record in MLflow, for notebooks (fleets and executions write it, with
                            claims and alive; record, results and views read it; store, provenance)
     stats, verdicts        the paper's tests and ours, and what they say of each claim

@@ -51,12 +51,11 @@ def batchbald_with_information(
     While there are at most `n_configurations` they are enumerated; after that so many are drawn,
     rounded up to a multiple of J. Gains that rounding cannot tell apart are ties: the lowest wins.
     """
-    enough(beliefs, batch_size)
+    candidates = enough(beliefs, batch_size)
     if n_configurations < 1:
         raise ValueError(f"got {n_configurations=}, wanted 1 or more")
     if not (beliefs.predictions.sum(-1) - 1).abs().max() <= 1e-3:
         raise ValueError("got predictions that do not sum to 1, wanted class probabilities")
-    candidates = beliefs.candidates.sort().values
     P = beliefs.predictions[:, candidates].double().clamp_min_(SMALLEST)
     J, _, c = P.shape
     H = entropy(P)

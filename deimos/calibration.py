@@ -72,6 +72,8 @@ def calibrate(
     if n_validation < 3 or schedule.n_passes < 2:
         got = f"{n_validation} and {schedule.n_passes}"
         raise ValueError(f"R² takes 3 validation points and 2 passes or more, got {got}")
+    if not all(0 < p < 1 for p in ps):
+        raise ValueError(f"a dropout rate lies between 0 and 1, got {ps}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     streams = Streams(schedule.seed, repeat, 0, device)
     task = splits.for_repeat(task, repeat, streams.numpy("test set"))

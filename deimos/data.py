@@ -8,9 +8,9 @@ so in the task's `source`.
 import hashlib
 import json
 import os
-import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor
+
+from deimos.downloads import fetch, unpacked
 
 ROOT = Path(__file__).parents[1]
 # Facts read from github.com/unagpal/Active-Learning-Splicing at commit b1d4f3b: the ids that each
@@ -32,6 +34,10 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Task:
 
     def scores(self, answers: Float[Tensor, "m c"]) -> dict[str, float]:
         """Test scores of the predictive mean: accuracy of its largest class, or MSE and RMSE."""
+        if not answers.isfinite().all():  # else argmax would make an accuracy of NaN
+            raise ValueError(f"{self.name}: the model's answers are not finite, it has diverged")
         if self.n_classes > 1:
             return {"accuracy": (answers.argmax(1) == self.test_y).double().mean().item()}
         mse = (answers.squeeze(1).double() - self.test_y).square().mean().item()
@@ -79,12 +87,17 @@ class Task:
     def draw_initial_set(self, n: int, rng: np.random.Generator) -> tuple[int, ...]:
         """n random training ids; in classification every class is equally represented (App. D)."""
         ids = self.train_ids.cpu().numpy()
+        if not 0 < n <= len(ids):
+            raise ValueError(f"{n} points cannot be drawn from the {len(ids)} of {self.name}")
         if self.n_classes == 1:
             return tuple(rng.choice(ids, n, replace=False).tolist())
         each, rest = divmod(n, self.n_classes)
         if rest:
             raise ValueError(f"{n} points cannot represent {self.n_classes} classes equally")
         classes = self.y[self.train_ids].cpu().numpy()
+        fewest = min((classes == k).sum() for k in range(self.n_classes))
+        if fewest < each:
+            raise ValueError(f"{n} points take {each} a class, and {self.name} has one of {fewest}")
         drawn = [rng.choice(ids[classes == k], each, replace=False) for k in range(self.n_classes)]
         return tuple(np.concatenate(drawn).tolist())
 
@@ -138,29 +151,36 @@ Digits = tuple[UInt8[Tensor, "n 28 28"], Tensor, UInt8[Tensor, "m 28 28"], Tenso
 
 def _mnist_files() -> Digits | None:
     """MNIST from `DEIMOS_DATA` or the network; None where neither has it."""
-    from torchvision.datasets import MNIST  # seconds to import, and only needed here
-
-    root = data_folder()
-    raw = root / "MNIST" / "raw"
-    if not all((raw / name).exists() for name in MNIST_MD5):
-        if os.environ.get("DEIMOS_OFFLINE"):
-            return None
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(20)
-        try:
-            MNIST(root, download=True)
-        except (OSError, RuntimeError):  # torchvision raises RuntimeError when every mirror failed
-            return None
-        finally:
-            socket.setdefaulttimeout(patience)
+    arrays = []
     for name, right in MNIST_MD5.items():
-        found = md5((raw / name).read_bytes())
-        if found != right:
-            raise ValueError(
-                f"{raw / name} is damaged (md5 {found}, not {right}): delete it and run again"
-            )
-    train, test = MNIST(root, train=True), MNIST(root, train=False)
-    return train.data, train.targets, test.data, test.targets, "MNIST"
+        file = _mnist_file(name, partial(_check_md5, right))
+        if file is None:
+            return None
+        arrays.append(_idx(unpacked(file)))
+    x, digits, test_x, test_digits = arrays
+    return x, digits.long(), test_x, test_digits.long(), "MNIST"
+
+
+def _mnist_file(name: str, check: Callable[[Path], None]) -> Path | None:
+    """One of the four files, unpacked or as it is downloaded."""
+    raw = data_folder() / "MNIST" / "raw"
+    place = raw / name if (raw / name).exists() else raw / f"{name}.gz"
+    found = (fetch(f"{mirror}{name}.gz", place, check) for mirror in MNIST_MIRRORS)
+    return next(filter(None, found), None)
+
+
+def _check_md5(right: str, file: Path) -> None:
+    found = md5(unpacked(file))
+    if found != right:
+        raise ValueError(f"{file} is damaged (md5 {found}, not {right})")
+
+
+def _idx(content: bytes) -> UInt8[Tensor, "..."]:
+    """The bytes of an idx file in their shape: three bytes, the number of axes, their lengths."""
+    shape = np.frombuffer(content, ">i4", content[3], 4)
+    return torch.from_numpy(
+        np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).copy()
+    ).view(*shape.tolist())
 
 
 def _few_digits() -> Digits:

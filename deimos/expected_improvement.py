@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deimos.fast_selection import (
     centred,
+    check_nuggets,
     check_predictions,
     first_best,
     in_order,
@@ -29,6 +30,7 @@ def covariance(predictions: Float[Tensor, "J S c"], noise: float = 0.0) -> Float
 
     In double precision whatever the predictions are in: conditioning lives on small differences.
     """
+    check_nuggets(noise, 0.0)
     check_predictions(predictions)
     J, S, c = predictions.shape
     F = centred(predictions).flatten(1)
@@ -197,7 +199,12 @@ def diagonal_blocks(P: Float[Tensor, "mc mc K I"], c: int) -> Float[Tensor, "c c
 
 
 def rounding(V: Float[Tensor, "S c S c"]) -> Float[Tensor, " S"]:
-    """What rounding may leave of each point's variance when conditioning has brought it to 0."""
+    """What rounding may leave of each point's variance when conditioning has brought it to 0.
+
+    Every calculation with a covariance begins here: ValueError if V holds what is no number.
+    """
+    if not V.isfinite().all():
+        raise ValueError("got a covariance with NaN or infinite entries, wanted numbers")
     return 64 * torch.finfo(V.dtype).eps * variances(V)
 
 
@@ -210,6 +217,7 @@ def root_of_inverse(
     V_ii: Float[Tensor, "*n c c"], smoothing: float, floor: Float[Tensor, "*n"]
 ) -> Float[Tensor, "*n c c"]:
     """R with RRᵀ = (V_ii + τ_s⁻¹I)⁻¹, the pseudo-inverse where V_ii is not above the floor."""
+    check_nuggets(0.0, smoothing)
     variance, axes = torch.linalg.eigh(V_ii)
     scale = torch.where(variance > floor[..., None], (variance + smoothing).rsqrt(), 0.0)
     return axes * scale[..., None, :]

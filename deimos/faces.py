@@ -7,22 +7,24 @@ from a memory-mapped file, so that they need not fit into memory.
 
 import hashlib
 import io
+import lzma
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
 from deimos import stand_ins
 from deimos.data import ROOT, Task, checksum, data_folder
-from deimos.downloads import fetch
+from deimos.downloads import fetch, told, whole
 from deimos.splits import hold_out
 
 UTKFACE_ARCHIVE = "UTKFace.tar.gz"
@@ -36,6 +38,7 @@ UTKFACE_LISTING = "f46941580dc85fe21beb0bae2faca4f7cf8317384a775df25e631c4c612ce
 SIDE = 200  # pixels
 N_DRAWN = 600
 SUFFIXES = {".jpg", ".jpeg", ".png"}
+LARGEST = 2**24  # bytes of an encoded image
 
 
 def face_age(scale: str, folder: str | Path | None = None, drop_duplicates: bool = False) -> Task:
@@ -71,8 +74,6 @@ def read_images(places: list[Path]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
     for place in places:
         for name, content in _archive(place) if place.is_file() else _loose(place):
-            if Path(name).suffix.lower() not in SUFFIXES:
-                continue
             if name in images:
                 raise ValueError(f"{place} has a second image called {name}")
             images[name] = content
@@ -90,18 +91,20 @@ def age(name: str) -> int:
 
 
 def decode(name: str, content: bytes) -> UInt8[np.ndarray, "3 200 200"]:
-    """One image, channels first, red first."""
+    """One image, channels first, red first; none is unpacked that is not of the right size."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             mode, size = image.mode, image.size
-            pixels = np.asarray(image)
-    except (OSError, SyntaxError) as error:  # what PIL raises on bytes that are cut or foreign
+            if (mode, size) == ("RGB", (SIDE, SIDE)):
+                return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} is damaged or no image: wanted a JPEG or a PNG") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is damaged or no image: {error}") from error
-    if (mode, size) != ("RGB", (SIDE, SIDE)):
-        raise ValueError(
-            f"{name} is {size[0]} × {size[1]} in mode {mode}, not {SIDE} × {SIDE} in RGB"
-        )
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    raise ValueError(
+        f"{name} is {size[0]} × {size[1]} in mode {mode}, not {SIDE} × {SIDE} in RGB: convert it, "
+        f"or leave it out"
+    )
 
 
 def decode_once(images: dict[str, bytes], key: str) -> UInt8[Tensor, "n 3 200 200"]:
@@ -109,14 +112,13 @@ def decode_once(images: dict[str, bytes], key: str) -> UInt8[Tensor, "n 3 200 20
     home = data_folder() if os.access(data_folder(), os.W_OK) else ROOT / "data"
     cache = home / f"faces-{key}.npy"
     if not cache.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
-        try:
+        with whole(cache) as part:
             _write_decoded(part, images)
-            part.replace(cache)
-        finally:
-            part.unlink(missing_ok=True)
-    pixels = np.load(cache, mmap_mode="c", allow_pickle=False)  # "c": torch wants it writable
+    try:
+        with told(cache, "read"):  # in mode "c", since torch wants it writable
+            pixels = np.load(cache, mmap_mode="c", allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise ValueError(f"{cache} is damaged: delete it and run again") from error
     if pixels.dtype != np.uint8 or pixels.shape != (len(images), 3, SIDE, SIDE):
         raise ValueError(f"{cache} holds {pixels.dtype} {pixels.shape}: delete it and run again")
     return torch.from_numpy(pixels)
@@ -142,6 +144,8 @@ def _split(
     x: Tensor, ages: Tensor, ids: Tensor, source: str, digest: str, stand_in: bool = False
 ) -> Task:
     """One test set for all repeats, a tenth rounded up, as the authors'."""
+    if len(ids) < 2:
+        raise ValueError(f"{source} has one image, wanted 2 or more: a tenth is held out")
     y = ages.float()
     train_ids, test_ids = hold_out(ids, -(-len(ids) // 10), np.random.default_rng(0))
     return Task(
@@ -179,31 +183,45 @@ def _utkface() -> dict[str, bytes] | None:
 
 
 def _check_archive(file: Path) -> None:
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    with told(file, "read"), file.open("rb") as archive:
+        found = hashlib.file_digest(archive, "sha256").hexdigest()
     if found != UTKFACE_SHA256:
-        raise ValueError(
-            f"{file} is damaged (sha256 {found}, not {UTKFACE_SHA256}): delete it and run again"
-        )
+        raise ValueError(f"{file} is damaged (sha256 {found}, not {UTKFACE_SHA256})")
 
 
 def _archive(file: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(file) as archive:
             for member in archive:
-                if member.isdir():
+                if not member.isreg() and not member.isdir():
+                    raise ValueError(
+                        f"{file} holds a link or a device, {member.name}: only files are read"
+                    )
+                if member.isdir() or not _is_image(member.name):
                     continue
-                if not member.isreg():
-                    raise ValueError(f"{file} holds a link, {member.name}: only files are read")
+                if member.size > LARGEST:  # an archive of a few bytes may claim any size
+                    raise ValueError(
+                        f"{file} holds {member.name} of {member.size:,} bytes, which is no image "
+                        f"of {SIDE} × {SIDE}"
+                    )
                 yield Path(member.name).name, archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{file} is damaged or cut short: {error}") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        why = str(error).partition(":\n")[0]  # tarfile lists all that it tried, a line each
+        raise ValueError(
+            f"{file} is no archive, or damaged or cut short ({why}): fetch it again"
+        ) from error
 
 
 def _loose(folder: Path) -> Iterator[tuple[str, bytes]]:
     for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            yield file.name, file.read_bytes()
+        if _is_image(file.name):
+            with told(file, "read"):
+                content = file.read_bytes()
+            yield file.name, content
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
 
 
 def _write_decoded(file: Path, images: dict[str, bytes]) -> None:

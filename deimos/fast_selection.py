@@ -13,6 +13,7 @@ nothing S × S.
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -63,8 +64,7 @@ def select_with_gains(
     smoothing: float = 0.0,
 ) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
     """The batch, and the expected improvement of each of its points given those before it."""
-    if noise < 0 or smoothing < 0 or (noise and smoothing):
-        raise ValueError(f"got {noise=} and {smoothing=}, wanted one ≥ 0 and the other 0")
+    check_nuggets(noise, smoothing)
     check_predictions(predictions)
     candidates = in_order(candidates, predictions.shape[1], batch_size)
     features, scale = standard_features(predictions, noise + smoothing)
@@ -257,6 +257,12 @@ def in_order(candidates: Int[Tensor, " n"], S: int, batch_size: int) -> Int[Tens
     if not 1 <= batch_size <= n:
         raise ValueError(f"got batch size {batch_size}, wanted 1 to {n}, the number of candidates")
     return candidates
+
+
+def check_nuggets(noise: float, smoothing: float) -> None:
+    """ValueError unless τ⁻¹ and τ_s⁻¹ are numbers from 0 and one of them is 0."""
+    if not (0 <= noise < math.inf and 0 <= smoothing < math.inf) or (noise and smoothing):
+        raise ValueError(f"got {noise=} and {smoothing=}, wanted one ≥ 0 and the other 0")
 
 
 def check_predictions(predictions: Float[Tensor, "J S c"]) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from deimos.baselines import enough
 from deimos.covering import any_cover, cover
 from deimos.mc_dropout import Beliefs
 
@@ -157,11 +158,7 @@ def farthest_first(layout: Layout, batch_size: int, start: Sequence[int] = ()) -
 
 def lay_out(beliefs: Beliefs, batch_size: int) -> Layout:
     """The embedding on the CPU in double precision; ValueError if no batch can be drawn from it."""
-    candidates = beliefs.candidates.unique()  # in order, so that ties go to the lowest position
-    if not 1 <= batch_size <= len(candidates):
-        raise ValueError(
-            f"a batch of {batch_size} cannot be drawn from {len(candidates)} candidates"
-        )
+    candidates = enough(beliefs, batch_size)  # in order, so that ties go to the lowest position
     if beliefs.features is None or not beliefs.features.isfinite().all():
         raise ValueError("k-Center needs the features of all sample points, and finite ones")
     features = beliefs.features.detach().cpu().double().numpy()

@@ -22,7 +22,7 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
-from deimos import mc_dropout, splits, training
+from deimos import limits, mc_dropout, splits, training
 from deimos.data import Task
 from deimos.mc_dropout import Beliefs
 from deimos.methods import Method, by_name, sample_points
@@ -105,9 +105,12 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
     Members that the record has brought part of the way go on from there. Iterations of different
     members come in no fixed order, those of one member do. On a CPU every member works in a thread
     of its own on one core, so that no result depends on how many cores there are. Left early, as by
-    Ctrl-C, it waits for nothing that is under way: fits stop by themselves at their next step.
+    Ctrl-C, it waits for nothing that is under way: fits stop by themselves at their next step. A
+    member that fails, as by training that diverges, stops none of the others: when they are done,
+    RuntimeError names it.
     """
-    members = list(members)
+    members, failed = list(members), {}
+    check(task, members)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = task.to(device)
     left = threading.Event()
@@ -121,18 +124,36 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
     total = sum(sum(_labelled_counts(member)) for member in members)
     try:
         with tqdm(total=total, unit="label", desc=task.name, mininterval=1.0) as bar:
-            running = {pool.submit(step, member) for member in members}
+            running = {pool.submit(step, member): member for member in members}
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for iteration in (future.result() for future in done):
-                    yield iteration
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    member = running.pop(future)
+                    if (error := future.exception()) is not None:
+                        failed[member] = error
+                        continue
+                    yield (iteration := future.result())
                     bar.update(iteration.n_labelled)
                     if iteration.acquired:
-                        acquired = iteration.member.acquired + iteration.acquired
-                        running.add(pool.submit(step, replace(iteration.member, acquired=acquired)))
+                        member = replace(member, acquired=member.acquired + iteration.acquired)
+                        running[pool.submit(step, member)] = member
     finally:
         left.set()
         pool.shutdown(wait=False, cancel_futures=True)
+    if failed:
+        said = [
+            f"{m.method}, repeat {m.repeat}, {len(m.acquired)} acquired: {error}"
+            for m, error in failed.items()
+        ]
+        raise RuntimeError("; ".join(said)) from next(iter(failed.values()))
+
+
+def check(task: Task, members: Iterable[Member]) -> None:
+    """ValueError naming all that is wrong with the members' schedules, or too much for the data."""
+    schedules = dict.fromkeys(member.schedule for member in members)
+    found = [[*limits.problems(vars(s)), *limits.misfits(task, s)] for s in schedules]
+    if any(found):
+        raise ValueError("; ".join(dict.fromkeys(sum(found, []))))
 
 
 def _labelled_counts(member: Member) -> list[int]:

@@ -29,6 +29,7 @@ SCIENCE = (
     "splicing",
     "faces",
     "synthetic",
+    "own_data",
     "stand_ins",
     "downloads",
     "loop",

@@ -9,14 +9,15 @@ changes. Beside the executed notebook stand its HTML and a small JSON file that 
 
 import argparse
 import ast
-import difflib
 import json
 import os
+import re
 import signal
 import sys
 import time
 import typing
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
@@ -27,7 +28,7 @@ import pandas as pd
 import papermill
 import yaml
 
-from deimos import alive, tracking
+from deimos import alive, limits, tracking
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
 KERNEL_ENVIRONMENT = {
@@ -51,17 +52,22 @@ class Execution:
     verdicts: tuple[str, ...] = ()
 
 
-def declared(notebook: Path) -> dict[str, object]:
-    """Each parameter and its type, from the cells tagged `parameters`."""
-    kinds = {}
+def assigned(notebook: Path) -> Iterator[tuple[str, object, object]]:
+    """Name, type and value of each parameter, from the cells tagged `parameters`."""
     for cell in nbformat.read(notebook, as_version=4).cells:
         if "parameters" in cell.metadata.get("tags", []):
             for line in ast.parse(cell.source).body:
                 if isinstance(line, ast.AnnAssign):
-                    kinds[line.target.id] = eval(ast.unparse(line.annotation))
+                    kind = eval(ast.unparse(line.annotation))
+                    yield line.target.id, kind, ast.literal_eval(line.value)
                 elif isinstance(line, ast.Assign):
-                    kinds[line.targets[0].id] = type(ast.literal_eval(line.value))
-    return kinds
+                    value = ast.literal_eval(line.value)
+                    yield line.targets[0].id, type(value), value
+
+
+def declared(notebook: Path) -> dict[str, object]:
+    """Each parameter and its type."""
+    return {name: kind for name, kind, _ in assigned(notebook)}
 
 
 def is_a(value: object, kind: object) -> bool:
@@ -79,16 +85,45 @@ def is_a(value: object, kind: object) -> bool:
 def check(notebook: Path, parameters: dict[str, object]) -> None:
     """Papermill only warns of an unknown parameter: raise `ValueError` naming all that is wrong."""
     kinds, problems = declared(notebook), []
+    values = {name: value for name, _, value in assigned(notebook)}
     for name, value in parameters.items():
         if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.0)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
-            problems.append(f"there is no parameter {name!r}{hint}")
+            problems.append(limits.unknown("parameter", name, kinds))
         elif not is_a(value, kinds[name]):
             wanted = getattr(kinds[name], "__name__", kinds[name])
-            problems.append(f"{name} = {value!r} is {type(value).__name__}, not {wanted}")
-    if problems:
+            problem = f"{name} = {value!r} is {type(value).__name__}, not {wanted}"
+            if wanted == "float" and re.fullmatch(r"-?[0-9]+e-?[0-9]+", str(value)):
+                problem += f": write {str(value).replace('e', '.0e')}"  # else a word to YAML
+            problems.append(problem)
+            del values[name]
+        else:
+            values[name] = value
+    if problems := dict.fromkeys(problems + impossible(values, kinds)):
         raise ValueError(f"{notebook.name}: " + "; ".join(problems))
+
+
+def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]:
+    """What is wrong with a notebook's parameters as the settings of a fleet for each batch size.
+
+    A list of words names methods; another list beside `batch_sizes` has an entry for each of them.
+    """
+    said, values = [], dict(values)
+    sizes = values.pop("batch_sizes", [values.get("batch_size")])
+    if not sizes:
+        said.append("batch_sizes is empty")
+    for name in ("n_acquired", "n_points"):
+        if isinstance(values.get(name), list) and len(values[name]) != len(sizes):
+            got = len(values.pop(name))
+            said.append(f"{name} has {got} entries and batch_sizes {len(sizes)}, wanted as many")
+    words = [name for name in values if kinds[name] == list[str] and name != "methods"]
+    for name in words:
+        said += limits.problems({"methods": values.pop(name)}) if values[name] else []
+    for at, size in enumerate(sizes or [None]):
+        one = {
+            k: values[k][at] for k in ("n_acquired", "n_points") if isinstance(values.get(k), list)
+        }
+        said += limits.problems(values | one | {"batch_size": size})
+    return said
 
 
 def scale_parameters(notebook: Path, scale: str) -> dict[str, object]:

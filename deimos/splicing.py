@@ -5,11 +5,9 @@ sequence, reads at SD1, reads at SD2. The target is SD1/(SD1 + SD2), and 0 where
 Anybody's own table goes through the same door as the authors' (`table=`), zipped by gzip or not.
 """
 
-import gzip
 import hashlib
 import json
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from deimos import stand_ins
 from deimos.data import AUTHORS_INITIAL_SETS, ROOT, Task, checksum, data_folder
-from deimos.downloads import fetch
+from deimos.downloads import fetch, unpacked
 from deimos.splits import hold_out
 
 AUTHORS_FILE = "5SS_compressed.txt"
@@ -101,27 +99,27 @@ def read_geo(sequences: Path, reads: Path) -> Library:
 
 
 def _lines(file: Path) -> list[bytes]:
-    """The lines of a text file that is whole, unpacked if it is packed."""
-    content = file.read_bytes()
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{file} is damaged or cut short: it cannot be unpacked") from error
-    lines = content.splitlines()
+    """The lines of a text file that is whole."""
+    text = unpacked(file)
+    lines = text.splitlines()
     if not lines:
         raise ValueError(f"{file} is empty")
     if lines[0].lstrip().startswith(b"<"):
         raise ValueError(f"{file} line 1 is that of a web page, not of a table")
-    if not content.endswith((b"\n", b"\r")):
+    if not text.endswith((b"\n", b"\r")):
         raise ValueError(
             f"{file} line {len(lines)}, the last, has no line end: the file is cut short"
         )
     return lines
 
 
-def _library(file: Path, rows: Iterable[tuple[int, bytes, bytes, bytes]]) -> Library:
-    """Line number, sequence and counts of every row, checked and turned into numbers."""
+def _library(file: Path, rows: Sequence[tuple[int, bytes, bytes, bytes]]) -> Library:
+    """Line number, sequence and counts of every row, checked and turned into numbers.
+
+    A sequence that comes twice is two points: the library may hold it under two barcodes.
+    """
+    if not rows:
+        raise ValueError(f"{file} has a header and nothing below it")
     numbers, sequences, sd1, sd2 = zip(*rows, strict=True)
     length = len(sequences[0])
     for number, sequence, *counts in zip(numbers, sequences, sd1, sd2, strict=True):
@@ -129,9 +127,11 @@ def _library(file: Path, rows: Iterable[tuple[int, bytes, bytes, bytes]]) -> Lib
             raise ValueError(
                 f"{file} line {number} has a sequence of {len(sequence)} nt, the first has {length}"
             )
-        if not (counts[0].isdigit() and counts[1].isdigit()):
+        if not all(count.isdigit() and len(count) < 16 for count in counts):
             got = " and ".join(repr(count.decode(errors="replace")) for count in counts)
-            raise ValueError(f"{file} line {number}: reads are whole numbers from 0, got {got}")
+            raise ValueError(
+                f"{file} line {number}: reads are whole numbers from 0 to 10¹⁵, got {got}"
+            )
     to_code = np.full(256, 4, np.uint8)
     to_code[list(b"ACGT")] = range(4)
     codes = to_code[np.frombuffer(b"".join(sequences), np.uint8)].reshape(-1, length)
@@ -150,6 +150,8 @@ def _task(
     initial_sets: Iterable[Iterable[int]] = (),
 ) -> Task:
     x, y = library
+    if len(x) < 10:
+        raise ValueError(f"{source} has {len(x)} sequences, wanted 10 or more: a tenth is held out")
     train_ids, test_ids = hold_out(torch.arange(len(x)), len(x) // 10, np.random.default_rng(0))
     return Task(
         name="splicing",
@@ -186,17 +188,17 @@ def _geo_tables() -> tuple[Library, str] | None:
     if library[0].shape != (N_SEQUENCES, 101):
         raise ValueError(
             f"{files[1]} gives {len(library[0]):,} sequences of {library[0].shape[1]} nt, "
-            f"not {N_SEQUENCES:,} of 101"
+            f"not {N_SEQUENCES:,} of 101: delete it and {files[0].name} and run again"
         )
     return library, "GSE74070"
 
 
 def _check_blob_id(file: Path) -> None:
     """git's name for the file's content, by which the authors' repository knows it."""
-    content = file.read_bytes()
-    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    whole = unpacked(file)
+    found = hashlib.sha1(b"blob %d\0" % len(whole) + whole, usedforsecurity=False).hexdigest()
     if found != AUTHORS_BLOB_ID:
         raise ValueError(
-            f"{file} is not the authors' (git blob id {found}, not {AUTHORS_BLOB_ID}): delete it "
-            f"and run again, or give a table of your own as `table`"
+            f"{file} is not the authors' (git blob id {found}, not {AUTHORS_BLOB_ID}), and a table "
+            f"of your own goes in as `table`"
         )

@@ -94,5 +94,8 @@ def fit(
             loss(network, x[chosen], y[chosen], masks, weight_decay).backward()
             keras_step(stepper, t)
     if not all(torch.isfinite(w).all() for w in network.parameters()):
-        raise ValueError(f"training diverged: weights not finite after {epochs} epochs, N={len(x)}")
+        raise ValueError(
+            f"training diverged: weights not finite after {epochs} epochs on {len(x)} points, with "
+            f"{decay=}: see that the data are finite and the decay is small"
+        )
     return network.requires_grad_(False)

@@ -172,6 +172,12 @@ def test_too_few_points_or_passes_are_an_error(task, n_validation, n_passes, sai
         calibrate(task, build(task.n_classes), schedule, n_validation, PS, DECAYS)
 
 
+@pytest.mark.parametrize("p", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_rate_that_is_no_probability_is_an_error_before_anything_is_fitted(task, p):
+    with pytest.raises(ValueError, match="a dropout rate lies between 0 and 1"):
+        calibrate(task, lambda generator: pytest.fail("built"), SCHEDULE, 25, [0.3, p], DECAYS)
+
+
 def test_where_each_repeat_draws_a_test_set_no_validation_point_is_in_it(task, monkeypatch):
     task = replace(task, name="splicing")
     seen = []

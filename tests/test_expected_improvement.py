@@ -260,6 +260,10 @@ def test_a_duplicate_of_a_noiseless_pick_is_worth_nothing(rng):
         ({"batch_size": 0}, "got batch size 0"),
         ({"noise": 0.1, "smoothing": 0.1}, "wanted one ≥ 0 and the other 0"),
         ({"noise": -0.1}, "wanted one ≥ 0"),
+        ({"noise": float("nan")}, "got noise=nan and smoothing=0.0, wanted one ≥ 0"),
+        ({"noise": float("inf")}, "got noise=inf"),
+        ({"smoothing": float("nan")}, "smoothing=nan, wanted one ≥ 0"),
+        ({"candidates": torch.arange(0)}, "got batch size 1, wanted 1 to 0"),
         ({"candidates": torch.tensor([0, 12])}, "got candidates from 0 to 12, wanted positions"),
         ({"candidates": torch.tensor([-1, 2])}, "got candidates from -1 to 2"),
         ({"predictions": torch.ones(1, 12, 1)}, "got predictions from 1 mask, wanted 2 or more"),
@@ -278,9 +282,36 @@ def test_the_dense_functions_say_what_is_wrong():
         covariance(torch.ones(1, 4, 1))
     with pytest.raises(ValueError, match="NaN"):
         covariance(torch.full((3, 4, 1), torch.nan))
+    for noise in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"got noise={noise}"):
+            covariance(torch.ones(3, 4, 1), noise)
+    for smoothing in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"smoothing={smoothing}, wanted one ≥ 0"):
+            greedy_batch(APPENDIX_A, torch.arange(3), 2, smoothing)
     for search in (greedy_batch, optimal_batch):
         with pytest.raises(ValueError, match="got batch size 4, wanted 1 to 3"):
             search(APPENDIX_A, torch.arange(3), 4)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", [(1, 1), (0, 2)], ids=["a variance", "a covariance"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda V: expected_improvement(V, torch.arange(3)),
+        lambda V: condition(V, 1),
+        lambda V: greedy_batch(V, torch.arange(3), 2),
+        lambda V: optimal_batch(V, torch.arange(3), 2),
+        lambda V: variance_removed(V, [1]),
+    ],
+    ids=["expected_improvement", "condition", "greedy_batch", "optimal_batch", "variance_removed"],
+)
+def test_a_covariance_with_what_is_no_number_gives_no_answer(use, where, wrong):
+    V = APPENDIX_A.clone()
+    i, j = where
+    V[i, 0, j, 0] = V[j, 0, i, 0] = wrong
+    with pytest.raises(ValueError, match="got a covariance with NaN or infinite entries"):
+        use(V)
 
 
 # Speed

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from torch import nn
 
-from deimos import loop, networks
+from deimos import loop, networks, tracking
 from deimos.data import Task
 from deimos.loop import Member, Schedule
 from deimos.methods import sample_points
@@ -153,6 +154,97 @@ def test_the_authors_initial_sets_are_used_for_the_repeats_they_exist_for(moons)
     assert second == loop.initial_set(moons, Member("random", 2, SCHEDULE))
     own = replace(SCHEDULE, initial_sets="random")
     assert loop.initial_set(theirs, Member("random", 1, own)) != theirs.initial_sets[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_member_that_diverges_is_named_and_stops_no_other(moons, fleet):
+    broken = replace(SCHEDULE, decay=1e40)
+    members = [
+        Member("deimos", 1, broken),
+        Member("bald", 2, broken),
+        Member("deimos", 2, SCHEDULE),
+    ]
+    done = []
+    with pytest.raises(RuntimeError) as raised:
+        for iteration in loop.active_learning(moons, build, members):
+            done.append((iteration.member.method, iteration.member.repeat, iteration.acquired))
+    assert done == [("deimos", 2, acquired) for *_, acquired in fleet["deimos", 2]]
+    first, second = sorted(str(raised.value).split("; "))
+    assert first.startswith("bald, repeat 2, 0 acquired: training diverged: ")
+    assert second.startswith("deimos, repeat 1, 0 acquired: training diverged: ")
+
+
+def test_the_record_of_a_fleet_with_a_broken_repeat_is_whole_for_the_others_and_finite(
+    moons, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
+    broken = replace(
+        moons, x=moons.x.clone(), initial_sets=(tuple(range(10, 16)), (0, *range(10, 15)))
+    )
+    broken.x[0] = float("inf")  # labelled in repeat 2 alone
+    here = tracking.experiment("here", "Does it last?", "smoke")
+
+    def record():
+        with tracking.fleet(here, broken, "net", ["deimos", "random"], 2, SCHEDULE) as members:
+            for iteration in loop.active_learning(broken, build, members):
+                tracking.log(iteration)
+            return len(members)
+
+    for _ in range(2):  # the second time, what is whole is skipped
+        with pytest.raises(RuntimeError, match="repeat 2, 0 acquired: training diverged"):
+            record()
+        runs = MlflowClient().search_runs([here.id], "tags.kind = 'run'")
+        ended = {(r.data.tags["method"], r.data.tags["repeat"]): r.info.status for r in runs}
+        assert ended == {
+            (method, repeat): {"1": "FINISHED", "2": "FAILED"}[repeat]
+            for method in ("deimos", "random") for repeat in ("1", "2")
+        }  # fmt: skip
+        table = tracking.table("moons", "smoke")
+        assert np.isfinite(table.value).all() and set(table.repeat) == {1}
+        assert len(table[table.metric == "accuracy"]) == 8
+    broken.x[0] = 1.0
+    assert record() == 2
+
+
+def test_a_class_missing_from_the_labelled_set_is_no_obstacle(moons):
+    one_class = moons.train_ids[moons.y[moons.train_ids] == 1][:6]
+    theirs = replace(moons, initial_sets=(tuple(one_class.tolist()),))
+    done = run(theirs, [Member(method, 1, SCHEDULE) for method in METHODS])
+    for steps in done.values():
+        assert [len(acquired) for *_, acquired in steps] == [4, 4, 4, 0]
+        assert all(np.isfinite(list(measured.values())).all() for _, _, measured, _ in steps)
+
+
+def test_points_that_come_several_times_are_no_obstacle(moons):
+    few = moons.train_ids[:9].repeat(10)  # ids stay apart, what they hold does not
+    same = replace(moons, x=moons.x.clone(), y=moons.y.clone())
+    same.x[10:100], same.y[10:100] = moons.x[few], moons.y[few]
+    done = run(same, [Member(method, 1, SCHEDULE) for method in METHODS])
+    for steps in done.values():
+        acquired = [id for *_, batch in steps for id in batch]
+        assert len(set(acquired)) == len(acquired) == 12
+        assert all(np.isfinite(list(measured.values())).all() for _, _, measured, _ in steps)
+
+
+def test_all_that_cannot_be_is_told_before_the_first_fit(moons):
+    wrong = [
+        replace(SCHEDULE, batch_size=30, epochs=0),
+        replace(SCHEDULE, n_initial=7, n_acquired=88, noise=float("nan")),
+        replace(SCHEDULE, n_initial=92, optimiser="sgd"),
+    ]
+    members = [Member("random", 1, schedule) for schedule in (SCHEDULE, *wrong)]
+    with pytest.raises(ValueError) as raised:
+        next(loop.active_learning(moons, lambda generator: pytest.fail("built"), members))
+    assert str(raised.value).split("; the nearest")[0].split("; ") == [
+        "epochs = 0, wanted 1 or more",
+        "n_acquired = 12 is no multiple of the batch size 30",
+        "n_candidates = 20 is less than the batch size 30",
+        "noise = nan, wanted 0 or more",
+        "n_initial + n_acquired = 95, but moons has 90 points",
+        "n_initial = 7 is no multiple of the 2 classes",
+        "there is no optimiser 'sgd'",
+    ]
 
 
 def test_leaving_the_loop_early_stops_the_fleet(moons):

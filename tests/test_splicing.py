@@ -77,10 +77,15 @@ def test_ones_own_table_may_be_zipped_and_of_any_length(tmp_path):
         ("b\tACGT\t1\t2\nb\tACG\t1\t2\n", "line 2 has a sequence of 3 nt, the first has 4"),
         ("b\tACGT\t1\t2\nb\tACNT\t1\t2\n", "line 2: a sequence is written in A, C, G and T"),
         ("b\t\t1\t2\n", "line 1 has a sequence of 0 nt"),
-        ("b\tACGT\t1\t-2\n", "line 1: reads are whole numbers from 0, got '1' and '-2'"),
+        ("b\tACGT\t1\t-2\n", "line 1: reads are whole numbers from 0 to 10¹⁵, got '1' and '-2'"),
         ("b\tACGT\t1.5\t2\n", "line 1: reads are whole numbers"),
         ("barcode\tACGT\tSD1\tSD2\n", "line 1: reads are whole numbers"),
         ("b\tACGT\t1\t2\nb\tACGT\t1\t2", "line 2, the last, has no line end"),
+        ("b\tACGT\t1\t2\nb\tAcGT\t1\t2\n", "line 2: a sequence is written in A, C, G and T"),
+        ("b\tACGT\t1\t2\n\nb\tACGT\t1\t2\n", "line 2 has 1 columns"),
+        ("b\tACGT\t1\t2\textra\n", "line 1 has 5 columns"),
+        (f"b\tACGT\t{'9' * 400}\t2\n", "line 1: reads are whole numbers from 0 to 10¹⁵"),
+        ("b\tACGT\t1\t2\n" * 9, "has 9 sequences, wanted 10 or more"),
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path, text, complaint):
@@ -90,11 +95,37 @@ def test_a_bad_table_is_named_with_its_line(tmp_path, text, complaint):
         splicing.splicing("quick", table=table)
 
 
-def test_a_zipped_table_that_is_cut_short_is_named(tmp_path):
+@pytest.mark.parametrize("cut", [5, 20, 400])
+def test_a_zipped_table_that_is_cut_short_is_named(tmp_path, cut):
     table = tmp_path / "mine.gz"
-    table.write_bytes(gzip.compress(authors_table().encode())[:-20])
+    table.write_bytes(gzip.compress(authors_table().encode())[:-cut])
     with pytest.raises(ValueError, match="mine.gz is damaged or cut short"):
         splicing.splicing("quick", table=table)
+
+
+def test_a_zipped_table_of_which_one_bit_differs_is_named(tmp_path):
+    table, content = tmp_path / "mine.gz", bytearray(gzip.compress(authors_table().encode()))
+    for place in range(20, len(content), 97):
+        content[place] ^= 4
+        table.write_bytes(content)
+        with pytest.raises(ValueError, match="mine.gz is damaged or cut short"):
+            splicing.splicing("quick", table=table)
+        content[place] ^= 4
+
+
+@pytest.mark.parametrize("place", ["missing.txt", "folder.txt"])
+def test_a_table_that_cannot_be_read_is_named(tmp_path, place):
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(OSError, match=f"{place} cannot be read .*: see that it is a file"):
+        splicing.splicing("quick", table=tmp_path / place)
+
+
+def test_a_sequence_that_comes_twice_is_two_points(tmp_path):
+    table = tmp_path / "mine.txt"
+    table.write_text(authors_table(20) + authors_table(20))
+    task = splicing.splicing("quick", table=table)
+    assert len(task.x) == 40 and torch.equal(task.x[:20], task.x[20:])
+    assert len(task.train_ids) == 36 and len(task.test_x) == 4
 
 
 def test_the_authors_file_is_known_by_its_blob_id(nowhere, monkeypatch):
@@ -132,6 +163,41 @@ def test_geos_files_in_different_orders_are_refused(tmp_path):
     (tmp_path / "seq").write_text(first + "".join(rest[:-1]))
     with pytest.raises(ValueError, match="has 40 lines and reads has 41"):
         splicing.read_geo(tmp_path / "seq", tmp_path / "reads")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda seq, reads: (seq.split("\n")[0] + "\n", reads.split("\n")[0] + "\n"),
+            "a header and",
+        ),
+        (lambda seq, reads: (seq, reads[:-1]), "reads.txt line 41, the last, has no line end"),
+        (
+            lambda seq, reads: (seq, reads.replace("\t7", "")),
+            "line 2 of seq.txt and of .*reads.txt",
+        ),
+        (lambda seq, reads: (seq.replace("A", "N"), reads), "reads.txt line 2: a sequence is"),
+        (lambda seq, reads: (seq, reads.replace("\t2\t", "\t2.5\t")), "line 3: reads are whole"),
+        (lambda seq, reads: ("<html>\n" + seq, reads), "seq.txt line 1 is that of a web page"),
+        (lambda seq, reads: ("", reads), "seq.txt is empty"),
+    ],
+)
+def test_what_is_wrong_with_geos_files_is_said_with_the_line(tmp_path, change, complaint):
+    for name, text in zip(("seq.txt", "reads.txt"), change(*geo_tables()), strict=True):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        splicing.read_geo(tmp_path / "seq.txt", tmp_path / "reads.txt")
+
+
+def test_geos_files_of_another_library_are_refused(nowhere):
+    (nowhere / "splicing").mkdir()
+    for name, text in zip(splicing.GEO_FILES, geo_tables(), strict=True):
+        (nowhere / "splicing" / name).write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(
+        ValueError, match="reads.txt.gz gives 40 sequences of 101 nt, .*: delete it"
+    ):
+        splicing.splicing("quick")
 
 
 def test_at_paper_scale_a_missing_library_is_an_error_that_says_what_to_put_where(nowhere):

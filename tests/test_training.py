@@ -9,6 +9,8 @@ from deimos import networks, training
 from deimos.mc_dropout import draw_masks
 from deimos.networks import Network
 
+INF, NAN = float("inf"), float("nan")
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -90,10 +92,25 @@ def test_a_fit_repeats_to_the_last_bit():
         assert torch.equal(a, b)
 
 
-def test_a_diverged_model_is_refused():
+@pytest.mark.parametrize(
+    ("x_is", "y_is", "decay"),
+    [(1, INF, 0.1), (1, NAN, 0.1), (NAN, 1, 0.1), (1e200, 1, 0.1), (1, 1, INF), (1, 1, NAN)],
+)
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+def test_a_diverged_model_is_refused(x_is, y_is, decay, optimiser):
     x, y = data(8)
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(ValueError, match="diverged: .* after 2 epochs on 8 points, with decay="):
         training.fit(
-            regression_net(), x, y * float("inf"), epochs=1, minibatch=8, decay=0.1,
-            optimiser="adam", order=generator(), dropout=generator(),
+            regression_net(), x * x_is, y * y_is, epochs=2, minibatch=8, decay=decay,
+            optimiser=optimiser, order=generator(), dropout=generator(),
         )  # fmt: skip
+
+
+def test_a_class_without_a_label_is_learned_to_be_rare_and_nothing_breaks():
+    x = torch.randint(0, 256, (12, 28, 28), generator=generator(1), dtype=torch.uint8)
+    network = training.fit(
+        networks.mnist_7_vs_9(generator()), x, torch.zeros(12, dtype=torch.long), epochs=20,
+        minibatch=8, decay=5e-4, optimiser="adam", order=generator(2), dropout=generator(3),
+    )  # fmt: skip
+    output, _ = network.head(network.features(x))
+    assert output.isfinite().all() and (output.argmax(1) == 0).all()
