@@ -34,6 +34,11 @@ NOTEBOOKS = tracking.ROOT / "notebooks"
 KERNEL_ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # matrix products that repeat; read when CUDA starts
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # glibc: keep freed memory. Fits free and take the same megabytes at every step, and each time
+    # the kernel of the system clears them anew.
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31),
+    "MALLOC_TOP_PAD_": str(2**26),
 }
 
 
