@@ -18,7 +18,7 @@ else
 SCALE := quick
 WHY := this machine has no CUDA GPU
 endif
-ifneq ($(filter-out paper quick smoke,$(SCALE))$(word 2,$(SCALE)),)
+ifneq ($(filter-out paper quick smoke reference,$(SCALE))$(word 2,$(SCALE)),)
 $(error SCALE is "$(SCALE)" but must be paper, quick or smoke)
 endif
 ifneq ($(shell case "$(N)" in (0*|*[!0-9]*) echo wrong;; esac),)
@@ -30,7 +30,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,$(NOTEBOOKS)))
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
-RECORD := alive.py claims.py executions.py fleets.py provenance.py record.py results.py store.py tracking.py views.py
+RECORD := alive.py archive.py claims.py executions.py fleets.py provenance.py record.py results.py store.py tracking.py views.py
 SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.py limits.py paper.py reproduce.py stats.py \
 	verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
@@ -93,8 +93,16 @@ $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py) $(CHOS
 	$(execute)
 
 .PHONY: figures
-figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## figures and tables anew from the record
+figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## from the record; SCALE=reference: our kept runs
 	$(execute)
+
+.PHONY: export
+export: $(ENV) ## every run that has ended into one file (FILE, else runs.zip)
+	@$(PY) -m deimos.archive --export $(or $(FILE),runs.zip)
+
+.PHONY: import
+import: $(ENV) ## the runs of an exported FILE into the record, each once
+	@$(PY) -m deimos.archive --import $(or $(FILE),$(error make import needs FILE=, an exported file))
 
 # Rewritten only when SCALE or N differ from last time.
 .PHONY: settings

@@ -46,11 +46,9 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
                 values += _values(run)
                 if artifacts:
                     _pack(run, archive)
-            columns = ["run", "metric", "step", "timestamp", "value"]
+            table = pd.DataFrame(values, columns=["run", "metric", "step", "timestamp", "value"])
             archive.writestr("runs.json", json.dumps(told, indent=1, ensure_ascii=False))
-            archive.writestr(
-                "metrics.csv", pd.DataFrame(values, columns=columns).to_csv(index=False)
-            )
+            archive.writestr("metrics.csv", table.to_csv(index=False))
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
@@ -58,7 +56,7 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
 
 
 def read(file: Path, scale: str | None = None) -> tuple[int, int]:
-    """Add an archive's runs to the store, at `scale` if given: how many entered, how many were there.
+    """Add an archive's runs to the store, at `scale` if given: how many entered, how many it had.
 
     Raises `ValueError` if the file is no archive. What was read before an interruption is not read
     again.
@@ -66,7 +64,7 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
     try:
         with zipfile.ZipFile(file) as archive:
             told = json.loads(archive.read("runs.json"))
-            values = pd.read_csv(archive.open("metrics.csv"), float_precision="round_trip")
+            values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str})
             by_run = dict(list(values.groupby("run")))
             there = {_origin(run): run for run in record.search()}
             entered = 0
@@ -145,7 +143,9 @@ def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
     client.log_batch(id, params=[Param(name, value) for name, value in told["params"].items()])
     for data in told["datasets"]:
         client.log_inputs(id, [DatasetInput(Dataset(*data))])
-    points = [Metric(row.metric, row.value, row.timestamp, row.step) for row in values.itertuples()]
+    points = [
+        Metric(row.metric, float(row.value), row.timestamp, row.step) for row in values.itertuples()
+    ]
     for first in range(0, len(points), AT_ONCE):
         client.log_batch(id, metrics=points[first : first + AT_ONCE])
     inside = f"artifacts/{told['origin']}/"

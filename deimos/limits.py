@@ -37,7 +37,7 @@ WORDS = {
     "methods": tuple(by_name(0.0, 0.0)),
     "optimiser": tuple(OPTIMISERS),
     "initial_sets": ("authors", "random"),
-    "scale": ("paper", "quick", "smoke"),
+    "scale": ("paper", "quick", "smoke", "reference"),
 }
 
 

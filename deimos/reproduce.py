@@ -28,7 +28,8 @@ import pandas as pd
 import papermill
 import yaml
 
-from deimos import alive, limits, tracking
+from deimos import alive, archive, limits, tracking
+from deimos.record import REFERENCE
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
 KERNEL_ENVIRONMENT = {
@@ -133,7 +134,7 @@ def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]
 
 def scale_parameters(notebook: Path, scale: str) -> dict[str, object]:
     """What `scale` changes; `ValueError` if its file does not name the notebook."""
-    if scale == "paper":
+    if scale in ("paper", REFERENCE):
         return {}
     file = notebook.parent / "scales" / f"{scale}.yaml"
     scales = yaml.safe_load(file.read_text())
@@ -212,7 +213,7 @@ def summary(notebooks: Path) -> tuple[str, bool]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebook", type=Path, nargs="?")
-    parser.add_argument("--scale", choices=tracking.SCALES, default="paper")
+    parser.add_argument("--scale", choices=(*tracking.SCALES, REFERENCE), default="paper")
     parser.add_argument("--repeats", type=int, help="for a notebook that has them")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--summary", action="store_true", help="how the last executions went")
@@ -251,6 +252,13 @@ def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path
         by_hand = {name: yaml.safe_load(value) for name, value in given.p}
         parameters = scale_parameters(notebook, given.scale) | asked | by_hand
         check(notebook, parameters)
+        if given.scale == REFERENCE:
+            if not notebook.stem.startswith("99-"):
+                raise ValueError(
+                    "nothing is run at the scale reference, that of the runs that the repository "
+                    "keeps: only 99-figures-and-tables shows them"
+                )
+            archive.read_references()
         return execute(notebook, given.scale, parameters, folder)
     except (ValueError, OSError) as refusal:  # a parameter, a file, a record out of reach
         return Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))
