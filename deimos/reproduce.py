@@ -132,6 +132,14 @@ def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]
     return said
 
 
+def read_value(name: str, value: str) -> object:
+    """A parameter from the command line: a number, a word, or a list in brackets."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"-p {name} {value}: write a value as YAML, such as [1, 2]") from error
+
+
 def scale_parameters(notebook: Path, scale: str) -> dict[str, object]:
     """What `scale` changes; `ValueError` if its file does not name the notebook."""
     if scale in ("paper", REFERENCE):
@@ -249,7 +257,7 @@ def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path
     try:
         common = {"scale": given.scale, "repeats": given.repeats}
         asked = {k: v for k, v in common.items() if v is not None and k in declared(notebook)}
-        by_hand = {name: yaml.safe_load(value) for name, value in given.p}
+        by_hand = {name: read_value(name, value) for name, value in given.p}
         parameters = scale_parameters(notebook, given.scale) | asked | by_hand
         check(notebook, parameters)
         if given.scale == REFERENCE:

@@ -76,6 +76,19 @@ def test_all_wrong_parameters_are_told_at_once_and_nothing_is_run(notebook, caps
 
 
 @pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (["-p", "methods", "[a"], "-p methods [a: write a value as YAML"),
+        (["--scale", "reference"], "only 99-figures-and-tables shows them"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_a_sentence(notebook, wrong, sentence, capsys):
+    assert reproduce.main([str(notebook), *wrong]) == 1
+    assert sentence in capsys.readouterr().err
+    assert status(notebook)["status"] == "refused"
+
+
+@pytest.mark.parametrize(
     ("value", "kind", "fits"),
     [
         (1, float, True),

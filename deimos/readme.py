@@ -1,0 +1,75 @@
+"""The README's results, written from the runs that the repository keeps: no number is typed in.
+
+`make figures SCALE=reference` puts the figure beside the kept runs and the table between two marks.
+"""
+
+import re
+
+import pandas as pd
+
+from deimos import archive, figures, paper, tracking, verdicts
+from deimos.data import ROOT
+from deimos.record import REFERENCE
+
+README = ROOT / "README.md"
+FIGURE = "figure-3a"
+MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
+
+
+def results() -> str:
+    """The verdict on every claim that the kept runs bear on, and where the runs come from."""
+    table, known = tracking.table(scale=REFERENCE), tracking.doubts(REFERENCE)
+    claims = [claim for claim in paper.CLAIMS if claim.experiment in known]
+    found = verdicts.verdicts(claims, table, known)
+    there = ~found.verdict.str.contains("no runs")
+    rows = [
+        f"| {row.where}: {row.claim} | {row.paper} | {_ours(row)} | {_verdict(row.verdict)} |"
+        for row in found[there].itertuples()
+    ]
+    head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, "", *_origins(table)])
+
+
+def written(readme: str, results: str) -> str:
+    """The README with these results between its marks."""
+    begin, end = map(re.escape, MARKS)
+    between = f"{MARKS[0]}\n\n{results}\n\n{MARKS[1]}"
+    text, n = re.subn(f"{begin}.*{end}", lambda _: between, readme, flags=re.DOTALL)
+    if n != 1:
+        raise ValueError(f"the README needs the marks {' and '.join(MARKS)}, once")
+    return text
+
+
+def _ours(row: pd.Series) -> str:
+    return f"{row.ours} {row.interval}".strip().replace("|", "\\|")
+
+
+def _verdict(verdict: str) -> str:
+    short = {"holds": "yes", "does not hold": "**no**"}
+    return short.get(verdict, verdict.replace("cannot tell (", "open (").replace("points ", ""))
+
+
+def _origins(table: pd.DataFrame) -> list[str]:
+    """For each experiment its repeats, data, machines, commits, and how long the fits took."""
+    said = []
+    for name in table.experiment.unique():
+        came, rows = tracking.provenance(name, REFERENCE), table[table.experiment == name]
+        seconds = rows[rows.metric == "fit_seconds"].value.sum()
+        took = f", {seconds / 3600:.1f} core-hours of fitting" if seconds else ""
+        repeats = f"{came['repeats']} repeats, " if seconds else ""
+        machines, commits = " and ".join(came["devices"]), ", ".join(c[:7] for c in came["commits"])
+        said.append(f"- {name}: {repeats}{came['source']}, {machines}, commit {commits}{took}.")
+    return said
+
+
+def main() -> None:
+    """Into the README, and the figure beside the kept runs."""
+    archive.read_references()
+    table, notes = tracking.table(scale=REFERENCE), tracking.notes(REFERENCE)
+    figure = figures.draw(FIGURE, table, notes, tracking.published(REFERENCE))
+    figure.savefig(archive.REFERENCES / f"{FIGURE}.png", dpi=120)
+    README.write_text(written(README.read_text(encoding="utf-8"), results()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
