@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import tiny
 
-from deimos import alive, executions, store, tracking
+from deimos import alive, claims, executions, store, tracking
 
 SECONDS = float(os.environ.get("DEIMOS_WRITERS_SECONDS", "5"))  # by hand: 300
 
@@ -36,6 +39,37 @@ def test_two_executions_that_start_at_once_share_one_run_a_member(database, tmp_
     assert waiting in (1, 2)  # two that claim at once both step back first
     assert tiny.statuses(database) == {"FINISHED": 6}
     assert tiny.rows(database, "SELECT * FROM tags WHERE key LIKE 'claim.%'") == []
+
+
+def test_of_two_that_find_work_free_at_the_same_moment_one_steps_back(database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    both_looked, looked, look = threading.Barrier(2), threading.local(), claims._rivals
+
+    def look_together(*about):
+        rivals = look(*about)
+        if not hasattr(looked, "once"):
+            looked.once = both_looked.wait()
+        return rivals
+
+    monkeypatch.setattr(claims, "_rivals", look_together)
+    inside, most = [], []
+
+    def work(id):
+        place = replace(experiment, run_id=id)
+        with claims.claim(place, ["this"]):
+            inside.append(id)
+            most.append(len(inside))
+            time.sleep(0.5)
+            inside.remove(id)
+
+    experiment = tracking.experiment("04-tiny", "Is all of it there?", "smoke")
+    ids = [tracking.open_execution("04-tiny", "smoke") for _ in range(2)]
+    threads = [threading.Thread(target=work, args=(id,)) for id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == [1, 1]
 
 
 @pytest.mark.parametrize("server", [False, True], ids=["SQLite", "server"])

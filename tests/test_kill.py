@@ -14,7 +14,7 @@ import pytest
 import tiny
 import yaml
 
-from deimos import alive
+from deimos import alive, tracking
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -64,6 +64,17 @@ def test_an_experiment_killed_anywhere_ends_as_if_nothing_had_happened(
     assert killed >= 3  # 21 of all, at least; a life may have ended before its time
     assert tiny.ended(tiny.started(database)) == 0
     assert_whole(database, undisturbed[tiny.SCHEDULE.epochs])
+
+
+def test_an_execution_that_was_killed_is_ended_by_the_next_of_whatever_notebook(
+    database, monkeypatch
+):
+    process = tiny.started(database, what=tiny.killed_at_its_end)
+    assert tiny.ended(process) == -signal.SIGKILL
+    assert tiny.statuses(database) == {"FINISHED": 4, "RUNNING": 1}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    tracking.close_execution(tracking.open_execution("other", "smoke"), "finished")
+    assert tiny.statuses(database) == {"FINISHED": 5, "KILLED": 1}
 
 
 def test_an_iteration_is_in_the_record_whole_or_not_at_all_wherever_its_writing_is_cut(

@@ -69,6 +69,12 @@ def experiment(
             tracking.log(iteration)
 
 
+def killed_at_its_end() -> None:
+    """The whole experiment, and a kill after its last write."""
+    experiment()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def one_iteration(last_of_log=None) -> None:
     """Log one iteration that nothing was computed for; be killed at write `last_of_log` of that."""
     place = tracking.experiment("04-tiny", "Is all of it there?", "smoke")
