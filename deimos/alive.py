@@ -19,12 +19,13 @@ LOG = logging.getLogger(__name__)
 
 
 @cache
-def this_process(folder: Path) -> str:
-    """This process' name and its lock, a file of that name in `folder`, held until it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+def this_process(folder: Path | None) -> str:
+    """This process' name; its lock is a file of that name in `folder`, held until it ends."""
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    fcntl.flock(os.open(folder / name, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
-    atexit.register((folder / name).unlink, missing_ok=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        fcntl.flock(os.open(folder / name, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
+        atexit.register((folder / name).unlink, missing_ok=True)
     return name
 
 

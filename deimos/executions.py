@@ -53,9 +53,9 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
             f"{name} at scale {scale} cannot join the execution {run_id}, which is of "
             f"{run.data.tags['notebook']} at scale {run.data.tags['scale']}"
         )
-    processes = run.data.tags["processes"].split()
-    if _process() not in processes:
-        client.set_tag(run_id, "processes", " ".join([*processes, _process()]))
+    processes, this = run.data.tags["processes"].split(), alive.this_process(store.locks())
+    if this not in processes:
+        client.set_tag(run_id, "processes", " ".join([*processes, this]))
     return Experiment(name, id, scale, run_id)
 
 
@@ -83,7 +83,10 @@ def open_execution(notebook: str, scale: str) -> str:
         raise ValueError(f"scale {scale!r} is none of {', '.join(SCALES)}")
     end_the_dead({})
     tags = {"kind": "execution", "notebook": notebook, "scale": scale, **machine()}
-    tags |= {"processes": _process(), **{f"runs_{count}": "0" for count in COUNTS}}
+    tags |= {
+        "processes": alive.this_process(store.locks()),
+        **{f"runs_{count}": "0" for count in COUNTS},
+    }
     run_name = f"{notebook} · {scale}"
     run = store.client().create_run(experiment_id(notebook), tags=tags, run_name=run_name)
     if store.locks() is None:
@@ -139,11 +142,6 @@ def _is_dead(run: Run, seen: dict[str, tuple[str, float]]) -> bool:
     if id not in seen or seen[id][0] != sign:
         seen[id] = sign, time.monotonic()
     return time.monotonic() - seen[id][1] > SILENCE
-
-
-def _process() -> str:
-    folder = store.locks()
-    return "" if folder is None else alive.this_process(folder)
 
 
 def _beat(run_id: str) -> None:

@@ -1,5 +1,7 @@
 """A run depends on its own seed alone: not on its company, its threads, nor on being stopped."""
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -252,3 +254,16 @@ def test_leaving_the_loop_early_stops_the_fleet(moons):
     next(iterations)
     iterations.close()
     assert list(iterations) == []
+
+
+def test_a_loop_that_is_left_waits_for_no_fit_and_its_fits_stop_by_themselves(moons):
+    before, long = set(threading.enumerate()), replace(SCHEDULE, epochs=10_000)  # half a minute
+    members = [Member("random", 1, SCHEDULE), Member("random", 2, long)]
+    iterations = loop.active_learning(moons, build, members)
+    next(iterations)  # while the long one waits or is under way
+    left = time.monotonic()
+    iterations.close()
+    assert time.monotonic() - left < 2
+    for thread in {t for t in threading.enumerate() if not t.daemon} - before:
+        thread.join(timeout=10)
+        assert not thread.is_alive()

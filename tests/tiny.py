@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,15 @@ def build(generator: torch.Generator) -> Network:
     return network
 
 
-def experiment(name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs) -> None:
-    """All of it, as a notebook's cells do it; each step that is begun is noted in `diary`."""
+def experiment(
+    name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs, asleep=False
+) -> None:
+    """All of it, as a notebook's cells do it; each step that is begun is noted in `diary`.
+
+    If `asleep`, no step ever comes to its end.
+    """
+    if asleep:
+        loop._iterate = lambda *_: time.sleep(600)
     if diary is not None:
         loop._iterate = noted(loop._iterate, diary)
     place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
@@ -59,6 +67,12 @@ def experiment(name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epoc
     with tracking.fleet(place, task, "tiny", METHODS, repeats, schedule) as members:
         for iteration in loop.active_learning(task, build, members):
             tracking.log(iteration)
+
+
+def killed_at_its_end() -> None:
+    """The whole experiment, and a kill after its last write."""
+    experiment()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def one_iteration(last_of_log=None) -> None:
@@ -70,6 +84,21 @@ def one_iteration(last_of_log=None) -> None:
             die_at(last_of_log)
         tracking.log(loop.Iteration(members[0], 0, 6, metrics, (1, 2, 3, 4)))
         os._exit(0)
+
+
+def write(writer: int, seconds: float) -> None:
+    """Log iterations as fast as the record takes them, each to a run of this writer's own."""
+    client, place = store.client(), tracking.experiment("04-tiny", "Is all of it there?", "smoke")
+    run_id = client.create_run(place.id, tags={"writer": str(writer)}).info.run_id
+    schedule, written = replace(SCHEDULE, batch_size=25, n_acquired=10**9), 0
+    member, end = loop.Member("random", 1, schedule, (), run_id), time.monotonic() + seconds
+    for n in itertools.count(0, 25):
+        metrics = {f"test/{i}": float(n + i) for i in range(8)}
+        tracking.log(loop.Iteration(member, n, n, metrics, tuple(range(n, n + 25))))
+        written += 8 + 1 + 25
+        if time.monotonic() > end:
+            break
+    client.set_tag(run_id, "written", written)
 
 
 def noted(iterate, diary):
@@ -85,13 +114,15 @@ def child(database, last=None, start=None, server=False, what=experiment, **how)
     """What a process does: `what`, on a database; it kills itself at its write number `last`.
 
     It waits for others at the barrier `start`. With `server`, it finds no locks beside the record.
+    What it says on its standard error is kept beside the database.
     """
+    os.dup2(os.open(said(database), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
     os.environ.pop("DEIMOS_EXECUTION", None)
     torch.set_num_threads(2)
     if server:
         store.locks = lambda: None
-        executions.BEAT, executions.SILENCE = 0.2, 3.0
+        executions.BEAT, executions.SILENCE = 0.2, 5.0
     if last is not None:
         die_at(last)
     if start is not None:
@@ -110,6 +141,10 @@ def die_at(last: int) -> None:
 
     event.listen(Engine, "before_cursor_execute", count)
     event.listen(Engine, "commit", count)
+
+
+def said(database) -> Path:
+    return Path(f"{database}.said")
 
 
 def started(database, **how):
