@@ -17,7 +17,7 @@ from math import isfinite
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
-from deimos import claims, executions, loop, record, results, store
+from deimos import claims, executions, limits, record, results, store
 from deimos.data import Task
 from deimos.executions import Experiment
 from deimos.loop import Iteration, Member, Schedule
@@ -43,7 +43,7 @@ def fleet(
     One that another execution is at work on is waited for. On leaving, each run gets the status
     that its record deserves. New runs carry `tags` too.
     """
-    _check(methods, repeats, schedule)
+    _check(task, methods, repeats, schedule)
     client = store.client()
     data = {"task": task.name, "checksum": task.checksum, "network": network_name}
     settings = {**data, **asdict(schedule)}
@@ -109,16 +109,14 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _check(methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
-    known, b = loop.methods(schedule), schedule.batch_size
-    if not methods or len(set(methods)) < len(methods) or set(methods) - known.keys():
-        raise ValueError(f"methods {list(methods)} are not some of {', '.join(known)}, each once")
-    if repeats < 1:
-        raise ValueError(f"{repeats} repeats leave nothing to run")
-    if not 1 <= b <= LARGEST_BATCH:
-        raise ValueError(f"batch size {b} is not within 1 and {LARGEST_BATCH}")
-    if schedule.n_acquired % b:
-        raise ValueError(f"{schedule.n_acquired} acquisitions are no multiple of batch size {b}")
+def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
+    """ValueError naming all that is wrong, before any run is made."""
+    settings = {**asdict(schedule), "methods": list(methods), "repeats": repeats}
+    said = limits.problems(settings) + limits.misfits(task, schedule)
+    if schedule.batch_size > LARGEST_BATCH:
+        said.append(f"batch_size = {schedule.batch_size} is more than {LARGEST_BATCH}")
+    if said:
+        raise ValueError("; ".join(said))
 
 
 def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[str, str]) -> str:

@@ -64,8 +64,8 @@ def notebook(monkeypatch):
 
 @pytest.fixture
 def task():
-    x, y, ids = torch.zeros(9, 2), torch.arange(9) % 2, torch.arange(9)
-    return Task("digits", x, y, ids, x, y, n_classes=2, source="nowhere", checksum="c0ffee")
+    x, y, ids = torch.zeros(9, 2), torch.arange(9) % 3, torch.arange(9)
+    return Task("digits", x, y, ids, x, y, n_classes=3, source="nowhere", checksum="c0ffee")
 
 
 def pretend(members, stop_after=None, error=KeyboardInterrupt):
@@ -297,11 +297,12 @@ def test_what_is_no_iteration_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"methods": ["deimos", "guess"]}, "'guess'.* are not some of deimos, "),
+        ({"methods": ["deimos", "guess"]}, "no method 'guess'; the nearest"),
         ({"methods": ["random", "random"]}, "each once"),
-        ({"repeats": 0}, "0 repeats"),
-        ({"schedule": replace(SCHEDULE, batch_size=4)}, "6 acquisitions are no multiple"),
-        ({"schedule": replace(SCHEDULE, batch_size=1000)}, "batch size 1000"),
+        ({"repeats": 0}, "repeats = 0"),
+        ({"schedule": replace(SCHEDULE, batch_size=4)}, "6 is no multiple"),
+        ({"schedule": replace(SCHEDULE, n_acquired=8)}, "but digits has 9 points"),
+        ({"schedule": replace(SCHEDULE, batch_size=1000)}, "batch_size = 1000 is more"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused_before_any_run_is_made(
