@@ -7,7 +7,7 @@ import re
 
 import pandas as pd
 
-from deimos import archive, figures, paper, tracking, verdicts
+from deimos import archive, figures, paper, stats, tracking, verdicts
 from deimos.data import ROOT
 from deimos.record import REFERENCE
 
@@ -27,7 +27,7 @@ def results() -> str:
         for row in found[there].itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows, "", *_origins(table)])
+    return "\n".join([*head, *rows, "", *_gaps(table), "", *_origins(table)])
 
 
 def written(readme: str, results: str) -> str:
@@ -38,6 +38,17 @@ def written(readme: str, results: str) -> str:
     if n != 1:
         raise ValueError(f"the README needs the marks {' and '.join(MARKS)}, once")
     return text
+
+
+def _gaps(table: pd.DataFrame) -> list[str]:
+    """Each curve that the authors have too: where it lies furthest from theirs."""
+    rows = [
+        f"| {gap.experiment}, batch size {gap.batch_size}: {paper.METHODS[gap.method]} "
+        f"| {gap.points} | {gap.gap:+.4f} at {gap.at} | {gap.gap / gap.spread:+.1f} |"
+        for gap in stats.gaps(table, tracking.published(REFERENCE)).itertuples()
+    ]
+    head = "| mean curve | points compared | largest gap to the authors' | in units of their sd |"
+    return [head, "|---|---|---|---|", *rows]
 
 
 def _ours(row: pd.Series) -> str:
