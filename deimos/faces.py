@@ -44,13 +44,15 @@ LARGEST = 2**24  # bytes of an encoded image
 def face_age(scale: str, folder: str | Path | None = None, drop_duplicates: bool = False) -> Task:
     """UTKFace's 23,708 faces of 200 × 200 pixels, or those of one's own `folder`, and their ages.
 
-    A tenth is held out to test on, the same for every repeat. `drop_duplicates` takes the first of
-    byte-identical images alone, as 375 groups of UTKFace's are, 205 of them with differing ages.
+    A relative path is taken from the repository's root. A tenth is held out to test on, the same
+    for every repeat. `drop_duplicates` takes the first of byte-identical images alone, as 375
+    groups of UTKFace's are, 205 of them with differing ages.
     """
     if folder is not None:
-        if not Path(folder).is_dir():
-            raise ValueError(f"{folder} is not a folder of images")
-        return _task(read_images([Path(folder)]), Path(folder).name, drop_duplicates)
+        place = ROOT / folder
+        if not place.is_dir():
+            raise ValueError(f"{place} is not a folder of images")
+        return _task(read_images([place]), f"own folder {place.name}", drop_duplicates, own=True)
     images = _utkface()
     if images is not None:
         return _task(images, "UTKFace", drop_duplicates)
@@ -130,14 +132,14 @@ def listing_digest(images: dict[str, bytes]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _task(images: dict[str, bytes], source: str, drop_duplicates: bool) -> Task:
+def _task(images: dict[str, bytes], source: str, drop_duplicates: bool, own: bool = False) -> Task:
     ages = torch.tensor([age(name) for name in images])
     key = listing_digest(images)[:16]
     ids = list(range(len(images)))
     if drop_duplicates:
         first: dict[bytes, int] = {}
         ids = sorted({first.setdefault(content, i) for i, content in enumerate(images.values())})
-    return _split(decode_once(images, key), ages, torch.tensor(ids), source, key)
+    return _split(decode_once(images, key), ages, torch.tensor(ids), source, key, stand_in=own)
 
 
 def _split(

@@ -144,7 +144,8 @@ def test_the_test_set_is_a_tenth_rounded_up_and_always_the_same(data, images):
     assert len(task.test_x) == 2 and len(task.train_ids) == 9
     assert torch.equal(task.train_ids, again.train_ids)
     left = sorted(task.y[task.train_ids].tolist() + task.test_y.tolist())
-    assert left == sorted(task.y.tolist()) and task.source == "mine"
+    assert left == sorted(task.y.tolist())
+    assert task.source == "own folder mine" and task.stand_in
 
 
 def test_duplicates_are_kept_unless_told_otherwise(data, images):
