@@ -93,7 +93,7 @@ def test_whoever_waits_takes_over_from_one_that_is_killed(database, tmp_path, se
 def test_only_work_that_is_claimed_is_waited_for(database):
     """One that wants two repeats, both done, does not wait for one that is at a third."""
     assert tiny.ended(tiny.started(database)) == 0
-    first = tiny.started(database, repeats=3, asleep=True)
+    first = tiny.started(database, repeats=3, hold=0)
     tiny.wait_until(
         lambda: len(tiny.rows(database, "SELECT * FROM tags WHERE key = 'method'")) == 6
     )

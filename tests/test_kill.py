@@ -18,21 +18,17 @@ from deimos import alive, tracking
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-SLOW, ENDLESS = 40, 10**9  # epochs: the whole experiment takes seconds, or one fit weeks
+ENDLESS = 10**9  # epochs: a fit that takes weeks
 WORKING = "SELECT * FROM runs JOIN tags USING (run_uuid) WHERE key = 'repeat'"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, empty_database):
-    """What the record of the tiny experiment holds if nothing happens to it, by epochs."""
-    values = {}
-    for epochs in (tiny.SCHEDULE.epochs, SLOW):
-        place = tmp_path_factory.mktemp("undisturbed") / "mlflow.db"
-        database = shutil.copy(empty_database, place)
-        assert tiny.ended(tiny.started(database, epochs=epochs)) == 0
-        assert len(tiny.steps(database)) == tiny.STEPS
-        values[epochs] = tiny.content(database)
-    return values
+    """What the record of the tiny experiment holds if nothing happens to it."""
+    database = shutil.copy(empty_database, tmp_path_factory.mktemp("undisturbed") / "mlflow.db")
+    assert tiny.ended(tiny.started(database)) == 0
+    assert len(tiny.steps(database)) == tiny.STEPS
+    return tiny.content(database)
 
 
 def assert_whole(database, expected):
@@ -63,7 +59,7 @@ def test_an_experiment_killed_anywhere_ends_as_if_nothing_had_happened(
         assert not there & set(begun) and len(begun) == len(set(begun))
     assert killed >= 3  # 21 of all, at least; a life may have ended before its time
     assert tiny.ended(tiny.started(database)) == 0
-    assert_whole(database, undisturbed[tiny.SCHEDULE.epochs])
+    assert_whole(database, undisturbed)
 
 
 def test_an_execution_that_was_killed_is_ended_by_the_next_of_whatever_notebook(
@@ -100,10 +96,10 @@ def notebook(tmp_path, write_notebook, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{TESTS}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
 
-    def write(name="01-tiny", epochs=SLOW):
+    def write(name="01-tiny", epochs=tiny.SCHEDULE.epochs):
         path = tmp_path / f"notebooks/{name}.ipynb"
-        run = f"tiny.experiment('{name}', epochs=epochs)"
-        write_notebook(path, f"epochs: int = {epochs}", "import tiny", run)
+        run = f"tiny.experiment('{name}', epochs={epochs}, hold=hold)"
+        write_notebook(path, "hold: int = 100", "import tiny", run)
         scales = {n.stem: {} for n in path.parent.glob("*.ipynb")}
         (path.parent / "scales").mkdir(exist_ok=True)
         (path.parent / "scales/smoke.yaml").write_text(yaml.safe_dump(scales))
@@ -125,8 +121,9 @@ def command(*arguments, **how):
     )
 
 
-def execution(notebook):
-    return command(sys.executable, "-m", "deimos.reproduce", str(notebook), "--scale", "smoke")
+def execution(notebook, *more):
+    driver = (sys.executable, "-m", "deimos.reproduce", str(notebook), "--scale", "smoke")
+    return command(*driver, *more)
 
 
 def told(notebook):
@@ -149,15 +146,14 @@ def test_a_driver_and_then_a_kernel_killed_in_the_middle_of_work_lose_and_repeat
 ):
     path = notebook()
 
-    first = execution(path)
-    tiny.wait_until(lambda: len(tiny.steps(database)) >= 2, first)
+    first = execution(path, "-p", "hold", "3")
+    tiny.wait_until(lambda: len(tiny.steps(database)) == 3, first)
     first.kill()
     first.wait()
-    after_first = len(tiny.steps(database))
-    assert told(path)["status"] == "nothing" and after_first < tiny.STEPS
+    assert told(path)["status"] == "nothing"
 
-    second = execution(path)
-    tiny.wait_until(lambda: len(tiny.steps(database)) >= after_first + 4, second)
+    second = execution(path, "-p", "hold", "4")
+    tiny.wait_until(lambda: len(tiny.steps(database)) == 3 + 4, second)
     os.kill(kernel(database), signal.SIGKILL)
     second.communicate(timeout=60)
     assert second.returncode == 1 and told(path)["status"] == "failed"
@@ -167,7 +163,7 @@ def test_a_driver_and_then_a_kernel_killed_in_the_middle_of_work_lose_and_repeat
     third.communicate(timeout=60)
     assert third.returncode == 0 and told(path)["status"] == "finished"
     assert told(path)["new"] == 0 and told(path)["resumed"] > 0
-    assert_whole(database, undisturbed[SLOW])
+    assert_whole(database, undisturbed)
 
 
 def test_a_driver_that_is_told_to_end_stops_within_seconds_and_says_so(notebook, database):

@@ -52,16 +52,13 @@ def build(generator: torch.Generator) -> Network:
 
 
 def experiment(
-    name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs, asleep=False
+    name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs, hold=STEPS * REPEATS
 ) -> None:
     """All of it, as a notebook's cells do it; each step that is begun is noted in `diary`.
 
-    If `asleep`, no step ever comes to its end.
+    Once `hold` steps are begun, no further one comes to its end.
     """
-    if asleep:
-        loop._iterate = lambda *_: time.sleep(600)
-    if diary is not None:
-        loop._iterate = noted(loop._iterate, diary)
+    loop._iterate = noted_and_held(loop._iterate, diary, hold)
     place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
     schedule = replace(SCHEDULE, epochs=epochs)
     with tracking.fleet(place, task, "tiny", METHODS, repeats, schedule) as members:
@@ -101,13 +98,18 @@ def write(writer: int, seconds: float) -> None:
     client.set_tag(run_id, "written", written)
 
 
-def noted(iterate, diary):
-    def and_note(task, build, stopped, member):
-        with open(diary, "a") as lines:
-            lines.write(f"{member.method} {member.repeat} {len(member.acquired)}\n")
+def noted_and_held(iterate, diary, hold):
+    numbers = itertools.count()
+
+    def step(task, build, stopped, member):
+        if next(numbers) >= hold:
+            time.sleep(600)
+        if diary is not None:
+            with open(diary, "a") as lines:
+                lines.write(f"{member.method} {member.repeat} {len(member.acquired)}\n")
         return iterate(task, build, stopped, member)
 
-    return and_note
+    return step
 
 
 def child(database, last=None, start=None, server=False, what=experiment, **how) -> None:
