@@ -131,7 +131,7 @@ def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[
         "stand_in": str(task.stand_in),
         "mlflow.source.name": experiment.name,
         "mlflow.source.type": "NOTEBOOK",
-        "mlflow.note.content": f"{method} on {task.name} ({task.source}), repeat {repeat}: "
+        store.NOTE: f"{method} on {task.name} ({task.source}), repeat {repeat}: "
         f"{schedule.n_acquired} labels acquired, {b} an iteration.",
     }
     name = f"{method} · b{b} · repeat {repeat}"
@@ -203,6 +203,8 @@ def _create_simulation(
     about = {"method": "deimos", "repeat": "1", "step": "repeat", "stand_in": "False"}
     about |= {"source": source, "execution": experiment.run_id, **machine(), **identity}
     longest = max(map(len, columns.values()))
+    about |= {"mlflow.source.name": experiment.name, "mlflow.source.type": "NOTEBOOK"}
+    about[store.NOTE] = f"{identity['experiment']} ({source}): {longest} instances, one a step."
     run_name = f"deimos · b{settings['batch_size']} · {longest} instances"
     client = store.client()
     run_id = client.create_run(experiment.id, tags=about, run_name=run_name).info.run_id

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from deimos.data import ROOT
 
 PATIENCE = 300.0  # seconds to wait for another process
+NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
 
 
 def own_file() -> Path:
