@@ -72,6 +72,12 @@ lock: ## requirements.lock anew from pyproject.toml; pins stay unless UPGRADE=--
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
 
+.PHONY: audit
+audit: $(ENV) ## known holes in what the lock installs, asked of PyPI over the network
+	@$(PY) -m pip install --quiet pip-audit || { echo "make audit needs the network: pip-audit cannot \
+	be installed" >&2; exit 1; }
+	@$(PY) -m pip_audit --progress-spinner off --disable-pip --require-hashes -r requirements.lock
+
 .PHONY: data
 data: $(ENV) ## fetch the data sets, or check those that are there
 	@$(PY) -m deimos.data
