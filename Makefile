@@ -73,10 +73,10 @@ lock: ## requirements.lock anew from pyproject.toml; pins stay unless UPGRADE=--
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
 
 .PHONY: audit
-audit: $(ENV) ## known holes in what the lock installs, asked of PyPI over the network
-	@$(PY) -m pip install --quiet pip-audit || { echo "make audit needs the network: pip-audit cannot \
-	be installed" >&2; exit 1; }
-	@$(PY) -m pip_audit --progress-spinner off --disable-pip --require-hashes -r requirements.lock
+audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over the network
+	@$(PY) -m pip install --quiet pip-audit
+	@$(PY) -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements.lock \
+	|| { echo "make audit: a hole, or PyPI cannot be asked about every package: see above" >&2; exit 1; }
 
 .PHONY: data
 data: $(ENV) ## fetch the data sets, or check those that are there
