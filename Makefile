@@ -72,6 +72,12 @@ lock: ## requirements.lock anew from pyproject.toml; pins stay unless UPGRADE=--
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
 
+.PHONY: audit
+audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over the network
+	@$(PY) -m pip install --quiet pip-audit
+	@$(PY) -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements.lock \
+	|| { echo "make audit: a hole, or PyPI cannot be asked about every package: see above" >&2; exit 1; }
+
 .PHONY: data
 data: $(ENV) ## fetch the data sets, or check those that are there
 	@$(PY) -m deimos.data

@@ -154,8 +154,11 @@ def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
         raise ValueError(f"{told['name']} has a file outside its own folder")
     if names:
         with tempfile.TemporaryDirectory() as folder:
-            archive.extractall(folder, names)
-            client.log_artifacts(id, str(Path(folder) / inside))
+            for name in names:
+                file = Path(folder) / name.removeprefix(inside)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(archive.read(name))
+            client.log_artifacts(id, folder)
     client.set_terminated(id, told["status"], told["end_time"])
 
 

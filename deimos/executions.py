@@ -22,6 +22,11 @@ from deimos.provenance import machine
 SCALES = ("paper", "quick", "smoke")
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 COUNTS = ("new", "resumed", "skipped")
+PAGE = """<!doctype html><meta charset="utf-8"><style>
+table { border-collapse: collapse; font: 14px sans-serif }
+th, td { padding: 4px 12px; text-align: left; border-bottom: 1px solid #ddd }
+</style>
+"""
 BEAT, SILENCE = 20.0, 180.0  # seconds between signs of life on a server, and without one for dead
 
 
@@ -42,7 +47,7 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
     """
     client = store.client()
     id = experiment_id(name)
-    client.set_experiment_tag(id, "mlflow.note.content", description)
+    client.set_experiment_tag(id, store.NOTE, description)
     run_id = os.environ.get("DEIMOS_EXECUTION")
     if run_id is None:
         run_id = open_execution(name, scale)
@@ -87,6 +92,8 @@ def open_execution(notebook: str, scale: str) -> str:
         "processes": alive.this_process(store.locks()),
         **{f"runs_{count}": "0" for count in COUNTS},
     }
+    tags |= {"mlflow.source.name": notebook, "mlflow.source.type": "NOTEBOOK"}
+    tags[store.NOTE] = f"An execution of {notebook} at {scale} scale: its figures, tables and page."
     run_name = f"{notebook} · {scale}"
     run = store.client().create_run(experiment_id(notebook), tags=tags, run_name=run_name)
     if store.locks() is None:
@@ -166,8 +173,9 @@ def log_figure(experiment: Experiment, figure: Any, name: str) -> None:
 
 def log_table(experiment: Experiment, frame: pd.DataFrame, name: str) -> None:
     """A table as CSV and HTML, in the run of this execution."""
-    store.client().log_text(experiment.run_id, frame.to_csv(index=False), f"tables/{name}.csv")
-    store.client().log_text(experiment.run_id, frame.to_html(index=False), f"tables/{name}.html")
+    client, page = store.client(), PAGE + frame.to_html(index=False, border=0)
+    client.log_text(experiment.run_id, frame.to_csv(index=False), f"tables/{name}.csv")
+    client.log_text(experiment.run_id, page, f"tables/{name}.html")
 
 
 def log_verdicts(experiment: Experiment, frame: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from math import isfinite
 
@@ -60,7 +60,7 @@ def fleet(
     with claims.claim(experiment, names):
         known = _known(experiment, identity)
         here = {**machine(), "execution": experiment.run_id}
-        members, counts = [], dict.fromkeys(executions.COUNTS, 0)
+        members, counts, asked = [], dict.fromkeys(executions.COUNTS, 0), _asked(experiment)
         for method, repeat in wanted:
             run = known.get((method, repeat))
             about = {**tags, **data, **identity, **here, "method": method, "repeat": str(repeat)}
@@ -68,7 +68,7 @@ def fleet(
             acquired, whole = record.recorded(run_id, schedule)
             counts["skipped" if whole else "resumed" if run else "new"] += 1
             # `table` shows the settings that were last asked for, had they to be run or not.
-            fresh = {"asked": _now()}
+            fresh = {"asked": asked}
             if whole:
                 status = "FINISHED"
             else:
@@ -105,6 +105,13 @@ def _digest(settings: dict) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _asked(experiment: Experiment) -> str:
+    """The time; if the clock was set back since something was last asked for, just after that."""
+    last = max(run.data.tags.get("asked", "") for run in record.search([experiment.id]))
+    after = datetime.fromisoformat(last) + timedelta(microseconds=1) if last else None
+    return max(_now(), after.isoformat(timespec="microseconds") if after else "")
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
@@ -129,7 +136,7 @@ def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[
         "stand_in": str(task.stand_in),
         "mlflow.source.name": experiment.name,
         "mlflow.source.type": "NOTEBOOK",
-        "mlflow.note.content": f"{method} on {task.name} ({task.source}), repeat {repeat}: "
+        store.NOTE: f"{method} on {task.name} ({task.source}), repeat {repeat}: "
         f"{schedule.n_acquired} labels acquired, {b} an iteration.",
     }
     name = f"{method} · b{b} · repeat {repeat}"
@@ -187,7 +194,7 @@ def log_instances(
         done = next((run.info.run_id for run in runs), None)
         executions.count(experiment, {"skipped" if done else "new": 1})
         run_id = done or _create_simulation(experiment, identity, columns, source, settings)
-        store.client().set_tag(run_id, "asked", _now())
+        store.client().set_tag(run_id, "asked", _asked(experiment))
 
 
 def _create_simulation(
@@ -201,6 +208,8 @@ def _create_simulation(
     about = {"method": "deimos", "repeat": "1", "step": "repeat", "stand_in": "False"}
     about |= {"source": source, "execution": experiment.run_id, **machine(), **identity}
     longest = max(map(len, columns.values()))
+    about |= {"mlflow.source.name": experiment.name, "mlflow.source.type": "NOTEBOOK"}
+    about[store.NOTE] = f"{identity['experiment']} ({source}): {longest} instances, one a step."
     run_name = f"deimos · b{settings['batch_size']} · {longest} instances"
     client = store.client()
     run_id = client.create_run(experiment.id, tags=about, run_name=run_name).info.run_id

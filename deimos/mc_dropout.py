@@ -7,6 +7,7 @@ single-point baselines use fresh masks for every point and pass instead, as the 
 Axes:  J dropout masks · S sample points · d features · c outputs (1 in regression)
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,9 +48,19 @@ def draw_masks(
 
 @torch.no_grad()
 def trunk_features(network: Network, x: Num[Tensor, "S *input"]) -> Float[Tensor, "S d"]:
-    """The trunk once per point, in chunks: all that Monte-Carlo sampling needs of the input."""
+    """The trunk once per point, in chunks: all that Monte-Carlo sampling needs of the input.
+
+    Where a GPU has no memory for them, in smaller ones.
+    """
     at_once = min(4096, max(1, NUMBERS_AT_ONCE // x[0].numel()))
-    return torch.cat([network.features(chunk) for chunk in x.split(at_once)])
+    while True:
+        try:
+            return torch.cat([network.features(chunk) for chunk in x.split(at_once)])
+        except torch.OutOfMemoryError:
+            at_once = min(at_once, len(x)) // 2
+            if at_once == 0:
+                raise
+            warnings.warn("out of memory: features are computed in smaller parts", stacklevel=2)
 
 
 @torch.no_grad()

@@ -27,8 +27,9 @@ import nbformat
 import pandas as pd
 import papermill
 import yaml
+from mlflow.exceptions import MlflowException
 
-from deimos import alive, archive, limits, tracking
+from deimos import alive, archive, limits, store, tracking
 from deimos.record import REFERENCE
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
@@ -184,13 +185,19 @@ def execute(notebook: Path, scale: str, parameters: dict[str, object], folder: P
             signal.signal(another, signal.SIG_IGN)
     except papermill.PapermillExecutionError as raised:
         status = "failed"
-        error = f"cell {raised.exec_count}: {raised.ename}: {raised.evalue} (see {failed.name})"
+        said = store.why(raised.evalue)
+        error = f"cell {raised.exec_count}: {raised.ename}: {said} (see {failed.name})"
     except Exception as problem:  # a dead kernel, a full disk: this is where each is reported
-        status, error = "failed", f"{type(problem).__name__}: {problem} (see {failed.name})"
+        said = store.why(problem)
+        status, error = "failed", f"{type(problem).__name__}: {said} (see {failed.name})"
     finally:
         del os.environ["DEIMOS_EXECUTION"]
+    counts, minutes = {}, (time.monotonic() - began) / 60
+    try:
         tracking.close_execution(run_id, status, html if status == "finished" else None)
-    counts, minutes = tracking.execution_summary(run_id), (time.monotonic() - began) / 60
+        counts = tracking.execution_summary(run_id)
+    except (MlflowException, OSError) as problem:  # the next execution notes that this one ended
+        status, error = "failed", error or f"its end cannot be recorded: {store.why(problem)}"
     if partial.exists():
         partial.replace(folder / notebook.name if status == "finished" else failed)
     return Execution(name, scale, status, round(minutes, 2), error, **counts)

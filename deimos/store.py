@@ -4,7 +4,9 @@ MLflow neither creates a database safely when several processes meet a missing o
 artifacts of a store that was moved. Both are put right here, below MLflow, on SQLite itself.
 """
 
+import logging
 import os
+import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -19,7 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deimos.data import ROOT
 
+# What it says as an error, with all of its traceback, it raises too.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
 PATIENCE = 300.0  # seconds to wait for another process
+NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
 
 
 def own_file() -> Path:
@@ -28,8 +35,28 @@ def own_file() -> Path:
 
 
 def uri() -> str:
-    """Where the record is: `MLFLOW_TRACKING_URI`, else `mlruns/mlflow.db` beside the package."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_file()}"
+    """Where the record is: `MLFLOW_TRACKING_URI`, else `mlruns/mlflow.db` beside the package.
+
+    Addresses end up in messages and notebooks. A server's user and password are therefore taken out
+    of this one, to where MLflow looks for them too.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own_file()}"
+    parts = urlsplit(given)
+    if parts.scheme in ("http", "https") and parts.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+        given = os.environ["MLFLOW_TRACKING_URI"] = without_password(given)
+    return given
+
+
+def without_password(text: str) -> str:
+    """The text, and the addresses in it without user and password."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+def why(problem: object) -> str:
+    """What went wrong, as one line: databases tell their whole query, servers their address."""
+    return without_password((str(problem).splitlines() or [type(problem).__name__])[0])
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -56,7 +83,8 @@ def _open(uri: str) -> MlflowClient:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except (OSError, sqlite3.Error, SQLAlchemyError, MlflowException) as problem:
-        raise ConnectionError(f"the record at {uri} cannot be opened: {problem}") from problem
+        said = f"the record at {without_password(uri)} cannot be opened: {why(problem)}"
+        raise ConnectionError(said) from problem
     return client
 
 

@@ -8,15 +8,14 @@ import base64
 import json
 import os
 import re
-import sys
 import time
 import zlib
-from typing import NoReturn
 
 from deimos import record, store
 from deimos.executions import Experiment
 
 TAG = "mlflow.sharedViewState."
+UNNAMED = "Model metrics"  # what the UI calls the section of metrics without a slash
 RUNS = "/#/experiments/{id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 SHARED = "&viewStateShareKey={key}"
 
@@ -26,16 +25,22 @@ def key(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def saved_view(name: str, metric: str, where: str) -> str:
-    """The tag's value: `metric` against labels acquired in the runs that match `where`."""
-    section = {"uuid": "section", "name": name, "display": True, "isReordered": True}
+def saved_view(name: str, metric: str, where: str, runs: list) -> str:
+    """The tag's value: `metric` against labels acquired in the `runs`, which `where` finds.
+
+    The UI adds a chart of every other metric, in sections by the names before the slash. They come
+    after this one, folded.
+    """
+    what = f"{name}: {metric.rpartition('/')[2]} against labels acquired"
+    first = {"uuid": "section", "name": what, "display": True, "columns": 1, "cardHeight": 480}
+    others = {key.rpartition("/")[0] or UNNAMED for run in runs for key in run.data.metrics}
+    sections = [first, *({"uuid": name, "name": name, "display": False} for name in sorted(others))]
     chart = {
         "type": "LINE",
         "uuid": "chart",
-        "metricSectionId": section["uuid"],
+        "metricSectionId": first["uuid"],
         "isGenerated": False,
         "deleted": False,
-        "displayName": f"{name}: {metric.split('/')[-1]} against labels acquired",
         "metricKey": metric,
         "selectedMetricKeys": [metric],
         "xAxisKey": "step",
@@ -45,24 +50,38 @@ def saved_view(name: str, metric: str, where: str) -> str:
         "useGlobalXaxisKey": True,
         "useGlobalLineSmoothing": True,
         "ignoreOutliers": False,
-        "range": {},
+        "range": seen(metric, runs),
     }
     state = {
         "searchFilter": where,
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
         "groupBy": {
             "aggregateFunction": "average",
             "groupByKeys": [{"mode": "tag", "groupByData": "method"}],
         },
+        "groupsExpanded": {f"tag.method.{run.data.tags['method']}": False for run in runs},
         "runsHiddenMode": "SHOW_ALL",  # else ten runs
         "useGroupedValuesInCharts": True,
+        "isAccordionReordered": True,  # else the sections are sorted by name
         "compareRunCharts": [chart],
-        "compareRunSections": [section],
+        "compareRunSections": [section | {"isReordered": False} for section in sections],
         "selectedColumns": [f"tags.`{tag}`" for tag in ("method", "repeat", "scale", "batch_size")],
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     now = int(time.time() * 1000)
     envelope = {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
     return json.dumps(envelope)
+
+
+def seen(metric: str, runs: list) -> dict[str, float]:
+    """The part of the plane that the curves are in; left to itself, the UI starts at zero."""
+    points = [point for run in runs for point in record.history(run.info.run_id, metric).items()]
+    if not points:
+        return {}
+    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
+    x, y = (right - left or 1) / 40, (high - low or 1) / 20
+    return {"xMin": left - x, "xMax": right + x, "yMin": low - y, "yMax": high + y}
 
 
 def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: str) -> str:
@@ -81,7 +100,7 @@ def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: 
     )
     title = f"{name} ({experiment.scale})"
     tag = TAG + key(title)
-    client.set_experiment_tag(experiment.id, tag, saved_view(title, metric, where))
+    client.set_experiment_tag(experiment.id, tag, saved_view(title, metric, where, runs))
     return key(title)
 
 
@@ -91,7 +110,7 @@ def links(port: int = 5000) -> list[str]:
     host = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
     for found in sorted(store.client().search_experiments(), key=lambda found: found.name):
         place = f"{host}{RUNS.format(id=found.experiment_id)}"
-        if "mlflow.note.content" in found.tags:
+        if store.NOTE in found.tags:
             lines.append(f"{found.name}: {place}")
         for tag in sorted(tag for tag in found.tags if tag.startswith(TAG)):
             name = json.loads(found.tags[tag])["name"]
@@ -99,10 +118,29 @@ def links(port: int = 5000) -> list[str]:
     return lines
 
 
-def serve(uri: str, artifacts: str | None, port: int) -> NoReturn:
-    """Become MLflow's UI, on this machine alone and without what it runs for language models."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    command += ["--default-artifact-root", artifacts] if artifacts else []
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    fewer = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    os.execve(sys.executable, command, {**os.environ, **fewer})
+def serve(uri: str, artifacts: str | None, port: int) -> None:
+    """MLflow's UI until it is stopped, on this machine alone.
+
+    What MLflow runs beside it for language models is left out: its assistant would let whoever
+    reaches the port, such as other users of the machine, run commands in our name.
+    """
+    client = store.client()
+    default = client.get_experiment_by_name("Default")
+    if default is not None and store.NOTE not in default.tags:
+        note = "MLflow makes this one; nothing is recorded in it."
+        client.set_experiment_tag(default.experiment_id, store.NOTE, note)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    # Here, since it takes seconds that notebooks need not wait for.
+    import uvicorn
+    from mlflow import server
+    from mlflow.server.assistant.api import assistant_router
+
+    assistant_router.routes.clear()
+    os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
+    if artifacts is not None:
+        os.environ[server.ARTIFACT_ROOT_ENV_VAR] = artifacts
+    from mlflow.server.fastapi_app import app  # which reads the environment
+
+    print(f"MLflow serves the record at http://127.0.0.1:{port} until Ctrl-C", flush=True)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

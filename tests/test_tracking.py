@@ -325,7 +325,7 @@ def test_an_execution_is_joined_only_by_its_own_notebook_and_scale(notebook):
 
 def test_figures_tables_and_verdicts_are_kept_with_the_execution(notebook, tmp_path):
     experiment = notebook()
-    verdicts = pd.DataFrame({"claim": ["A beats B"], "ours": [0.1], "verdict": ["holds"]})
+    verdicts = pd.DataFrame({"claim": ["A beats B (§5)"], "ours": [0.1], "verdict": ["holds"]})
     tracking.log_figure(experiment, Figure(), "3a")
     tracking.log_verdicts(experiment, verdicts)
     files = tmp_path / "artifacts/04-digits" / experiment.run_id / "artifacts"
@@ -333,8 +333,10 @@ def test_figures_tables_and_verdicts_are_kept_with_the_execution(notebook, tmp_p
         *("3a.png", "3a.svg", "verdicts.csv", "verdicts.html")
     }
     pd.testing.assert_frame_equal(pd.read_csv(files / "tables/verdicts.csv"), verdicts)
+    page = (files / "tables/verdicts.html").read_bytes()
+    assert b'<meta charset="utf-8">' in page[:100] and "§5" in page.decode()
     told = tracking.execution_summary(experiment.run_id)
-    assert told == {"new": 0, "resumed": 0, "skipped": 0, "verdicts": ("holds: A beats B",)}
+    assert told == {"new": 0, "resumed": 0, "skipped": 0, "verdicts": ("holds: A beats B (§5)",)}
 
 
 def test_the_saved_view_shows_the_mean_of_each_method_over_the_repeats_of_the_table(
@@ -350,12 +352,23 @@ def test_the_saved_view_shows_the_mean_of_each_method_over_the_repeats_of_the_ta
     assert envelope["name"] == "Figure 3a (quick)" and isinstance(envelope["createdAt"], int)
     kind, packed = envelope["state"].split(";")
     state = json.loads(zlib.decompress(base64.b64decode(packed)))
-    (chart,), (section,) = state["compareRunCharts"], state["compareRunSections"]
+    (chart,), (section, *folded) = state["compareRunCharts"], state["compareRunSections"]
     assert kind == "deflate" and chart["metricSectionId"] == section["uuid"]
     assert (chart["type"], chart["metricKey"], chart["xAxisKey"]) == (
         "LINE",
         "test/accuracy",
         "step",
+    )
+    assert section["display"] and state["isAccordionReordered"]  # the figure comes first
+    assert {other["name"]: other["display"] for other in folded} == {
+        **{"batch": False, "test": False, "time": False, "Model metrics": False}
+    }
+    table = tracking.table("digits", batch_size=2, metric="accuracy")
+    edges, low, high = chart["range"], table.value.min(), table.value.max()
+    assert 0 < low - edges["yMin"] < high - low and 0 < edges["yMax"] - high < high - low
+    assert edges["xMin"] < 0 and edges["xMax"] > SCHEDULE.n_acquired
+    assert state["groupsExpanded"] == dict.fromkeys(
+        ["tag.method.deimos", "tag.method.random"], False
     )
     by = {"mode": "tag", "groupByData": "method"}
     assert state["groupBy"] == {"aggregateFunction": "average", "groupByKeys": [by]}
@@ -364,6 +377,18 @@ def test_the_saved_view_shows_the_mean_of_each_method_over_the_repeats_of_the_ta
     link = next(line for line in tracking.links(5001) if "Figure 3a (quick): " in line)
     assert f"http://127.0.0.1:5001/#/experiments/{experiment.id}/runs?" in link
     assert link.endswith(f"&viewStateShareKey={key}")
+
+
+def test_every_run_and_experiment_has_a_description_and_a_source(notebook, task, database):
+    run(notebook(), task)
+    tracking.log_instances(notebook("A1-simulated"), "ratios", {"ratio": [0.9, 1.0]}, batch_size=2)
+    told = "SELECT value FROM tags WHERE key = 'mlflow.note.content' AND length(value) > 20"
+    said = [value for (value,) in rows(database, told)]
+    assert len(said) == len(rows(database, "SELECT * FROM runs")) == 7
+    sources = rows(database, "SELECT value FROM tags WHERE key = 'mlflow.source.name'")
+    assert sorted(sources) == [("04-digits",)] * 5 + [("A1-simulated",)] * 2
+    notes = "SELECT * FROM experiment_tags WHERE key = 'mlflow.note.content'"
+    assert len(rows(database, notes)) == 2
 
 
 def test_two_processes_that_meet_a_missing_store_both_succeed(tmp_path, monkeypatch):
