@@ -226,8 +226,9 @@ CHECKS: dict[str, Callable[[Claim, pd.DataFrame], Finding]] = {
 def _in_words(tests: list[Test]) -> tuple[str, str]:
     """Other method minus DEIMOS with both p-values, and the run-level intervals of the same."""
     ours = [
-        f"{METHODS[lmm.method]} {lmm.effect:+.2g}, p = {_p(lmm.log10_p)} (by run {run.p_value:.2g})"
+        f"{METHODS[lmm.method]} {lmm.effect:+.2g}, p = {_p(lmm.log10_p)} (by run {by_run})"
         for lmm, run in tests
+        for by_run in [f"{run.p_value:.2g}" if isfinite(run.p_value) else "undefined"]
     ]
     ends = [run.interval for _, run in tests if isfinite(run.interval[0])]
     return "; ".join(ours), "; ".join(f"[{low:+.2g}, {high:+.2g}]" for low, high in ends)
