@@ -48,7 +48,7 @@ def _gaps(table: pd.DataFrame) -> list[str]:
         for gap in stats.gaps(table, tracking.published(REFERENCE)).itertuples()
     ]
     head = "| mean curve | points compared | largest gap to the authors' | in units of their sd |"
-    return [head, "|---|---|---|---|", *rows]
+    return [head, "|---|---|---|---|", *rows] if rows else []
 
 
 def _ours(row: pd.Series) -> str:
