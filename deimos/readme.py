@@ -23,7 +23,7 @@ def results() -> str:
     found = verdicts.verdicts(claims, table, known)
     there = ~found.verdict.str.contains("no runs")
     rows = [
-        f"| {row.where}: {row.claim} | {row.paper} | {_ours(row)} | {_verdict(row.verdict)} |"
+        f"| {row.where}: {row.claim} | {row.paper} | {_ours(row.ours, row.interval)} | {_verdict(row.verdict)} |"
         for row in found[there].itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
@@ -51,8 +51,8 @@ def _gaps(table: pd.DataFrame) -> list[str]:
     return [head, "|---|---|---|---|", *rows] if rows else []
 
 
-def _ours(row: pd.Series) -> str:
-    return f"{row.ours} {row.interval}".strip().replace("|", "\\|")
+def _ours(ours: str, interval: str) -> str:
+    return f"{ours} {interval}".strip().replace("|", "\\|")
 
 
 def _verdict(verdict: str) -> str:
