@@ -23,7 +23,8 @@ def results() -> str:
     found = verdicts.verdicts(claims, table, known)
     there = ~found.verdict.str.contains("no runs")
     rows = [
-        f"| {row.where}: {row.claim} | {row.paper} | {_ours(row.ours, row.interval)} | {_verdict(row.verdict)} |"
+        f"| {row.where}: {row.claim} | {row.paper} "
+        f"| {_ours(row.ours, row.interval)} | {_verdict(row.verdict)} |"
         for row in found[there].itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
