@@ -34,7 +34,9 @@ if __name__ == "__main__":
     arguments.add_argument("--ui", type=int, metavar="PORT", required=True)
     port = arguments.parse_args().ui
     executions.end_the_dead({})
-    archive.read_references()
+    ours = not store_uri().startswith("http")  # a server shows its own, and is not added to
+    if ours:
+        archive.read_references()
     print(*links(port), sep="\n", flush=True)
-    if not store_uri().startswith("http"):  # that server shows its own
+    if ours:
         views.serve(store_uri(), store.artifact_location(store_uri(), ""), port)

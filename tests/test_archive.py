@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import tiny
 
-from deimos import archive, loop, record, store, tracking
+from deimos import archive, record, store, tracking
 
 
 @pytest.fixture
 def use(monkeypatch, tmp_path, empty_database):
     """Turn to the store of this name, which is made if it is new."""
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
-    monkeypatch.setattr(loop, "_iterate", loop._iterate)  # which tiny.experiment replaces
 
     def turn_to(name):
         file = tmp_path / name / "mlflow.db"

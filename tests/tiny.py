@@ -52,18 +52,22 @@ def build(generator: torch.Generator) -> Network:
 
 
 def experiment(
-    name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs, hold=STEPS * REPEATS
+    name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs, hold=None
 ) -> None:
     """All of it, as a notebook's cells do it; each step that is begun is noted in `diary`.
 
     Once `hold` steps are begun, no further one comes to its end.
     """
-    loop._iterate = noted_and_held(loop._iterate, diary, hold)
-    place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
-    schedule = replace(SCHEDULE, epochs=epochs)
-    with tracking.fleet(place, task, "tiny", METHODS, repeats, schedule) as members:
-        for iteration in loop.active_learning(task, build, members):
-            tracking.log(iteration)
+    plain = loop._iterate
+    loop._iterate = noted_and_held(plain, diary, hold)
+    try:
+        place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
+        schedule = replace(SCHEDULE, epochs=epochs)
+        with tracking.fleet(place, task, "tiny", METHODS, repeats, schedule) as members:
+            for iteration in loop.active_learning(task, build, members):
+                tracking.log(iteration)
+    finally:
+        loop._iterate = plain
 
 
 def killed_at_its_end() -> None:
@@ -102,7 +106,7 @@ def noted_and_held(iterate, diary, hold):
     numbers = itertools.count()
 
     def step(task, build, stopped, member):
-        if next(numbers) >= hold:
+        if hold is not None and next(numbers) >= hold:
             time.sleep(600)
         if diary is not None:
             with open(diary, "a") as lines:
