@@ -168,3 +168,54 @@ def test_the_ui_serves_this_machine_alone_and_when_it_dies_nothing_recorded_is_l
     content = tiny.content(database)
     content = content[~content.key.str.startswith("instance/")]  # the kept runs that the UI shows
     assert not content.duplicated(["method", "repeat", "key", "step"]).any()
+
+
+def test_a_clock_that_is_set_back_between_iterations_and_executions_changes_nothing(
+    database, tmp_path, empty_database, monkeypatch
+):
+    uri = f"sqlite:///{database}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
+    now = time.time()
+    hours = iter(range(10_000))
+    monkeypatch.setattr(fleets.time, "time", lambda: now - 3600 * next(hours))
+    tiny.experiment(epochs=1)
+    earlier = tracking.table("moons")
+    monkeypatch.setattr(fleets, "_now", lambda: "2001-01-01T00:00:00.000000+00:00")
+    tiny.experiment(epochs=2)
+    monkeypatch.undo()
+    second = shutil.copy(empty_database, tmp_path / "second.db")
+    for epochs in (1, 2):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{second}")
+        tiny.experiment(epochs=epochs)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    timeless = ["accuracy", "mean_variance", "diversity"]
+    later = tracking.table("moons")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{second}")
+    expected = tracking.table("moons")
+    assert later[later.metric.isin(timeless)].equals(expected[expected.metric.isin(timeless)])
+    assert not later.equals(earlier)
+    assert tiny.content(database).equals(tiny.content(second))
+
+
+def test_features_that_do_not_fit_on_the_device_are_computed_in_smaller_parts(
+    monkeypatch,
+):
+    task, network = tiny.moons(), tiny.build(torch.Generator().manual_seed(0))
+    whole = mc_dropout.trunk_features(network, task.x)
+    features, parts = type(network).features, []
+
+    def small_device(network, x):
+        if len(x) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        parts.append(len(x))
+        return features(network, x)
+
+    monkeypatch.setattr(type(network), "features", small_device)
+    with pytest.warns(UserWarning, match="out of memory: .* in smaller parts") as told:
+        torch.testing.assert_close(mc_dropout.trunk_features(network, task.x), whole)
+    assert len({str(warning.message) for warning in told}) == 1  # which Python shows once
+    assert sum(parts) == len(task.x) and max(parts) <= 20
+    monkeypatch.setattr(type(network), "features", lambda network, x: small_device(network, task.x))
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning):
+        mc_dropout.trunk_features(network, task.x)
