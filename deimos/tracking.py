@@ -34,9 +34,8 @@ if __name__ == "__main__":
     arguments.add_argument("--ui", type=int, metavar="PORT", required=True)
     port = arguments.parse_args().ui
     executions.end_the_dead({})
-    ours = not store_uri().startswith("http")  # a server shows its own, and is not added to
-    if ours:
+    if store.sqlite_file(store_uri()) == store.own_file():  # no record elsewhere is added to
         archive.read_references()
     print(*links(port), sep="\n", flush=True)
-    if ours:
+    if not store_uri().startswith("http"):  # that server shows its own
         views.serve(store_uri(), store.artifact_location(store_uri(), ""), port)
