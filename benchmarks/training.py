@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import pandas as pd
@@ -54,7 +55,6 @@ class Net:
     draw: Callable[[torch.Generator], Tensor]  # the points, as the tasks store them
     prepare: Callable[[Tensor], Tensor]  # what the plain twin is given
     optimiser: str
-    n: int  # labelled points
     members: int  # in the paper's experiment
 
 
@@ -62,32 +62,20 @@ def pixels(*shape: int) -> Callable[[torch.Generator], Tensor]:
     return lambda g: torch.randint(0, 256, shape, generator=g, dtype=torch.uint8)
 
 
+def of_digits(build: Callable, channels: int, n_classes: int, p: float) -> Net:
+    plain, prepare = partial(digits, channels, n_classes, p), lambda x: x.unsqueeze(1).float()
+    return Net(build, plain, pixels(N, 28, 28), prepare, "adam", 15)
+
+
 NETS = {
-    "MNIST 7 vs 9": Net(
-        networks.mnist_7_vs_9,
-        lambda: digits(35, 2, 0.30),
-        pixels(N, 28, 28),
-        lambda x: x.unsqueeze(1).float(),
-        "adam",
-        N,
-        15,
-    ),
-    "MNIST 0-9": Net(
-        networks.mnist_0_to_9,
-        lambda: digits(40, 10, 0.25),
-        pixels(N, 28, 28),
-        lambda x: x.unsqueeze(1).float(),
-        "adam",
-        N,
-        15,
-    ),
+    "MNIST 7 vs 9": of_digits(networks.mnist_7_vs_9, 35, 2, 0.30),
+    "MNIST 0-9": of_digits(networks.mnist_0_to_9, 40, 10, 0.25),
     "splicing": Net(
         networks.splicing,
         sequences,
         lambda g: torch.randint(0, 4, (N, 101), generator=g, dtype=torch.uint8),
         lambda x: F.one_hot(x.long(), 4).transpose(1, 2).float(),
         "rmsprop",
-        N,
         9,
     ),
     "face age": Net(
@@ -96,7 +84,6 @@ NETS = {
         pixels(128, 3, 200, 200),
         lambda x: x.float(),
         "adam",
-        128,
         9,
     ),
 }
@@ -148,7 +135,7 @@ def compare(name: str, members: int, rounds: int) -> dict:
     generator = torch.Generator().manual_seed(0)
     x = net.draw(generator)
     classes = net.build(generator).n_outputs
-    y = torch.randint(0, classes, (net.n,)) if classes > 1 else torch.rand(net.n)
+    y = torch.randint(0, classes, (len(x),)) if classes > 1 else torch.rand(len(x))
     seconds: dict[str, list[float]] = {"eager": [], "fleet": []}
     for _ in trange(rounds, desc=name, mininterval=1.0):
         began = time.perf_counter()
@@ -157,7 +144,7 @@ def compare(name: str, members: int, rounds: int) -> dict:
         fleet(net, x, y, members, threads)
         seconds["eager"].append(between - began)
         seconds["fleet"].append(time.perf_counter() - between)
-    steps = members * EPOCHS * -(-net.n // MINIBATCH)
+    steps = members * EPOCHS * -(-len(x) // MINIBATCH)
     ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
     return {
         "net": name,

@@ -25,7 +25,6 @@ from deimos.data import ROOT
 
 REFERENCES = ROOT / "mlruns" / "reference"
 ORIGIN = "origin"  # the tag of a copy: the id of the run it is of
-AT_ONCE = 1_000  # metrics in one write
 
 
 def write(file: Path, artifacts: bool = True, **tags: str) -> int:
@@ -135,9 +134,9 @@ def _pack(run: Any, archive: zipfile.ZipFile) -> None:
 def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
     """A run as it was; it has no end before all of it is there."""
     client, place = store.client(), executions.experiment_id(told["experiment"])
-    for name, value in told["experiment_tags"].items():
-        if name not in client.get_experiment(place).tags:
-            client.set_experiment_tag(place, name, value)
+    there = client.get_experiment(place).tags
+    for name in told["experiment_tags"].keys() - there.keys():
+        client.set_experiment_tag(place, name, told["experiment_tags"][name])
     tags = {**told["tags"], ORIGIN: told["origin"]}
     id = client.create_run(place, told["start_time"], tags, told["name"]).info.run_id
     client.log_batch(id, params=[Param(name, value) for name, value in told["params"].items()])
@@ -146,8 +145,7 @@ def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
     points = [
         Metric(row.metric, float(row.value), row.timestamp, row.step) for row in values.itertuples()
     ]
-    for first in range(0, len(points), AT_ONCE):
-        client.log_batch(id, metrics=points[first : first + AT_ONCE])
+    store.log_metrics(id, points)
     inside = f"artifacts/{told['origin']}/"
     names = [name for name in archive.namelist() if name.startswith(inside)]
     if any(".." in PurePosixPath(name).parts for name in names):

@@ -23,7 +23,7 @@ from deimos.executions import Experiment
 from deimos.loop import Iteration, Member, Schedule
 from deimos.provenance import code_fingerprint, machine
 
-LARGEST_BATCH = 900  # an iteration is one write, of at most 1,000 metrics
+LARGEST_BATCH = 900  # an iteration is one write, of at most `store.LARGEST_WRITE` metrics
 
 
 @contextmanager
@@ -217,7 +217,6 @@ def _create_simulation(
     now = int(time.time() * 1000)
     for metric, column in columns.items():
         points = [Metric(f"instance/{metric}", v, now, i) for i, v in enumerate(column, 1)]
-        for first in range(0, len(points), LARGEST_BATCH):
-            client.log_batch(run_id, metrics=points[first : first + LARGEST_BATCH])
+        store.log_metrics(run_id, points)
     client.set_terminated(run_id)
     return run_id

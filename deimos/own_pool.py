@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from deimos.expected_improvement import select_with_gains
 from deimos.fast_selection import check_predictions
+from deimos.mc_dropout import mean_variance
 
 SHARES = (0.15, 0.005)  # of σ̄², in regression τ⁻¹ and in classification τ_s⁻¹: amid App. E's ranges
 WHOLE_CHANNELS = nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
@@ -76,7 +77,7 @@ def select_batch(
         raise ValueError(f"a batch of {batch_size} cannot be picked from {len(candidates)} points")
     check_predictions(predictions)
     if noise is None:
-        noise = SHARES[c > 1] * predictions.double().var(0).mean().item()
+        noise = SHARES[c > 1] * mean_variance(predictions)
     picked, gains = select_with_gains(predictions, candidates, batch_size, float(noise))
     return Selection(tuple(picked.tolist()), tuple(gains.tolist()))
 

@@ -77,12 +77,7 @@ def chosen(
     given = {"experiment": experiment, "batch_size": batch_size}
     tags = {tag: str(value) for tag, value in given.items() if value is not None}
     runs = search(kind="run", **tags)
-    if scale == REFERENCE:
-        runs = [run for run in runs if run.data.tags["scale"] == REFERENCE]
-    else:
-        runs = [run for run in runs if run.data.tags["scale"] != REFERENCE]
-    if scale not in (None, REFERENCE):
-        runs = [run for run in runs if run.data.tags["scale"] in (scale, ANY_SCALE)]
+    runs = [run for run in runs if _is_at(scale, run.data.tags["scale"])]
     scales = sorted({run.data.tags["scale"] for run in runs} - {ANY_SCALE})
     if len(scales) > 1:
         raise ValueError(f"{experiment or 'the record'} has runs at scales {scales}: name one")
@@ -95,3 +90,10 @@ def chosen(
     latest = {member(run)[:2]: version(run) for run in runs}
     current = [run for run in runs if version(run) == latest[member(run)[:2]]]
     return list({member(run): run for run in by_progress(current)}.values())
+
+
+def _is_at(scale: str | None, own: str) -> bool:
+    """Whether a run at the scale `own` is shown at `scale`; the kept runs only at their own."""
+    if REFERENCE in (scale, own):
+        return scale == own
+    return scale is None or own in (scale, ANY_SCALE)

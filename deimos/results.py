@@ -79,6 +79,10 @@ def provenance(experiment: str, scale: str | None = None) -> dict:
     runs = record.chosen(experiment, scale, None, {})
     if not runs:
         raise ValueError(f"the record has no runs of {experiment} at scale {scale or 'any'}")
+    return _origin(runs)
+
+
+def _origin(runs: list) -> dict:
     tags = {
         tag: sorted({run.data.tags[tag] for run in runs})
         for tag in ("scale", "source", "stand_in", "device", "commit", "dirty", "fingerprint")
@@ -99,8 +103,7 @@ def provenance(experiment: str, scale: str | None = None) -> dict:
 def notes(scale: str) -> dict[str, str]:
     """What must stand in a figure's title, by experiment: its scale and where the data are from."""
     said = {}
-    for name in _experiments(scale):
-        came = provenance(name, scale)
+    for name, came in _origins(scale).items():
         size = {ANY_SCALE: [], REFERENCE: ["our kept runs"]}.get(
             came["scale"], [f"{came['scale']} scale"]
         )
@@ -111,8 +114,7 @@ def notes(scale: str) -> dict[str, str]:
 def doubts(scale: str) -> dict[str, tuple[str, ...]]:
     """Why the runs of an experiment, at this scale, cannot decide a claim; nothing if they can."""
     said = {}
-    for name in _experiments(scale):
-        came = provenance(name, scale)
+    for name, came in _origins(scale).items():
         small = (f"{came['scale']} scale",) if came["scale"] in ("quick", "smoke") else ()
         said[name] = (*small, *(("not the paper's data",) if came["stand_in"] else ()))
     return said
@@ -120,10 +122,14 @@ def doubts(scale: str) -> dict[str, tuple[str, ...]]:
 
 def published(scale: str) -> pd.DataFrame:
     """The authors' curves, without those of experiments whose runs here are on other data."""
-    other = [name for name in _experiments(scale) if provenance(name, scale)["stand_in"]]
+    other = [name for name, came in _origins(scale).items() if came["stand_in"]]
     curves = published_curves()
     return curves[~curves.experiment.isin(other)]
 
 
-def _experiments(scale: str) -> list[str]:
-    return sorted({record.member(run)[0] for run in record.chosen(None, scale, None, {})})
+def _origins(scale: str) -> dict[str, dict]:
+    """The provenance of every experiment that has runs at this scale, of one look at the record."""
+    runs: dict[str, list] = {}
+    for run in record.chosen(None, scale, None, {}):
+        runs.setdefault(record.member(run)[0], []).append(run)
+    return {name: _origin(runs[name]) for name in sorted(runs)}

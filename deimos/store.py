@@ -10,13 +10,14 @@ import re
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,6 +26,7 @@ from deimos.data import ROOT
 # What it says as an error, with all of its traceback, it raises too.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
+LARGEST_WRITE = 1_000  # metrics that MLflow takes at once
 PATIENCE = 300.0  # seconds to wait for another process
 NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
 
@@ -86,6 +88,12 @@ def _open(uri: str) -> MlflowClient:
         said = f"the record at {without_password(uri)} cannot be opened: {why(problem)}"
         raise ConnectionError(said) from problem
     return client
+
+
+def log_metrics(run_id: str, points: Sequence[Metric]) -> None:
+    """Any number of metric values, in as many writes as they take."""
+    for first in range(0, len(points), LARGEST_WRITE):
+        client().log_batch(run_id, metrics=points[first : first + LARGEST_WRITE])
 
 
 def locks() -> Path | None:

@@ -98,7 +98,7 @@ def test_a_run_that_went_on_since_replaces_its_older_self(exported, use, tmp_pat
 def test_a_reading_that_was_interrupted_is_made_good(exported, use, monkeypatch):
     use("there")
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "AT_ONCE", 0)  # ValueError in the middle of the first run
+        patch.setattr(store, "LARGEST_WRITE", 0)  # ValueError in the middle of the first run
         with pytest.raises(ValueError):
             archive.read(exported)
     assert archive.read(exported) == (len(tiny.METHODS) + 1, 0)

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from mlflow import MlflowClient
-from torch import nn
+from tiny import build
 
-from deimos import loop, networks, tracking
+from deimos import loop, tracking
 from deimos.data import Task
 from deimos.loop import Member, Schedule
 from deimos.methods import sample_points
-from deimos.networks import Network
 
 SCHEDULE = Schedule(
     batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=5, minibatch=4, decay=0.01,
@@ -26,21 +26,10 @@ METHODS = (
 )  # fmt: skip
 
 
-def build(generator: torch.Generator) -> Network:
-    network = Network(nn.Sequential(nn.Linear(2, 16), nn.ReLU()), (16, 8, 2), p=0.3)
-    networks.initialise(network, generator)
-    return network
-
-
 @pytest.fixture(scope="module")
 def moons() -> Task:
-    """Two noisy half circles; ids 0-9 of the data are in no class and must never be drawn."""
-    rng = np.random.default_rng(0)
-    angle, y = rng.uniform(0, np.pi, 130), np.arange(130) % 2
-    points = np.stack([np.cos(angle) + y, np.sin(angle) * (1 - 2 * y)], 1)
-    x = torch.from_numpy(points + 0.1 * rng.standard_normal(points.shape)).float()
-    y = torch.from_numpy(y)
-    return Task("moons", x, y, torch.arange(10, 100), x[100:], y[100:], 2, "simulated", "0" * 16)
+    """Ids 0-9 of the data are in no class and must never be drawn."""
+    return tiny.moons(130, range(10, 100))
 
 
 def run(task: Task, members: list[Member]) -> dict[tuple[str, int], list[tuple]]:

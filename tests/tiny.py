@@ -36,13 +36,15 @@ PROCESSES.set_forkserver_preload(
 )
 
 
-def moons() -> Task:
+def moons(n=90, train=range(60)) -> Task:
+    """Two noisy half circles: the ids `train` in play, those beyond to test on, none before."""
     rng = np.random.default_rng(0)
-    angle, y = rng.uniform(0, np.pi, 90), np.arange(90) % 2
+    angle, y = rng.uniform(0, np.pi, n), np.arange(n) % 2
     points = np.stack([np.cos(angle) + y, np.sin(angle) * (1 - 2 * y)], 1)
     x = torch.from_numpy(points + 0.1 * rng.standard_normal(points.shape)).float()
     y = torch.from_numpy(y)
-    return Task("moons", x, y, torch.arange(60), x[60:], y[60:], 2, "simulated", "0" * 16)
+    ids, test = torch.tensor(train), slice(train.stop, n)
+    return Task("moons", x, y, ids, x[test], y[test], 2, "simulated", "0" * 16)
 
 
 def build(generator: torch.Generator) -> Network:
