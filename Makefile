@@ -35,7 +35,6 @@ SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.p
 	verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
-BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py))
 NBSTRIPOUT := nbstripout --verify \
 	--extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
@@ -131,10 +130,9 @@ ui: $(ENV) ## browse every run in MLflow on this machine alone (PORT)
 lab: $(ENV) ## the notebooks in JupyterLab, on this machine alone
 	@$(PY) -m jupyterlab --ip 127.0.0.1 --notebook-dir notebooks
 
-.PHONY: bench $(BENCHMARKS)
-bench: $(BENCHMARKS) ## the benchmarks, one after another
-$(BENCHMARKS): bench-%: benchmarks/%.py $(ENV)
-	@$(PY) $<
+.PHONY: bench
+bench: $(ENV) ## speed beside other ways to the same results; BENCH="--full selection": some, at full size
+	@$(PY) -m benchmarks $(BENCH)
 
 .PHONY: lint
 lint: $(ENV) ## ruff, and no output in any notebook

@@ -1,26 +1,25 @@
-"""Robust k-Center against farthest-first: how much smaller the radius, how sure, how long it took.
-
-    python benchmarks/k_center.py          2,500 candidates, batches of 25, about a minute
-    python benchmarks/k_center.py --mnist  the same on embeddings of 7 vs 9, fitted first
+"""Robust k-Center between proved bounds against the authors' search and against farthest-first.
 
 The fewer points are labelled, the more of the candidates the new centres must cover, and the harder
-the programme is. "limit" says that a step was given up after 20 s.
+the programme is. With --full it is asked of embeddings of MNIST, fitted first.
 """
 
-import argparse
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from benchmarks.measured import Row
 from deimos import data, k_center, mc_dropout, networks, training
+from deimos.fast_selection import one_thread
 from deimos.mc_dropout import Beliefs
 
 N_CANDIDATES, BATCH_SIZE, WIDTH = 2500, 25, 128
-COLUMNS = "{:>9} {:9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9}  {}"
 
 
-def synthetic(n_labelled: int) -> torch.Tensor:
+def synthetic(n_labelled: int) -> Tensor:
     """Rectified features of two classes that spread in few directions, as a fitted layer's are."""
     g = torch.Generator().manual_seed(n_labelled)
     z = torch.randn(n_labelled + N_CANDIDATES, 8, generator=g)
@@ -29,7 +28,7 @@ def synthetic(n_labelled: int) -> torch.Tensor:
     return (z @ torch.randn(8, WIDTH, generator=g) / 8**0.5 + noise).relu()
 
 
-def mnist(n_labelled: int) -> torch.Tensor:
+def mnist(n_labelled: int) -> Tensor:
     """Penultimate activations of the paper's 7 vs 9 net after its 300 epochs."""
     task = data.mnist_7_vs_9("quick")
     order = np.random.default_rng(n_labelled).permutation(len(task.train_ids))
@@ -51,29 +50,24 @@ def mnist(n_labelled: int) -> torch.Tensor:
     return mc_dropout.embeddings(network, mc_dropout.trunk_features(network, task.x[ids]))
 
 
-def compare(n_labelled: int, features: torch.Tensor) -> None:
-    seen = Beliefs(torch.arange(n_labelled, len(features)), features=features)
-    for name, batch_size, bounds in (
-        ("robust", BATCH_SIZE, "correct"),
-        ("authors'", BATCH_SIZE, "authors"),
-        ("one point", 1, "correct"),
-    ):
-        wall, cpu = time.perf_counter(), time.process_time()
-        s = k_center.solve(seen, batch_size, bounds=bounds)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        numbers = (f"{x:.4g}" for x in (s.greedy_radius, s.radius, s.lower_bound))
-        gain = f"{1 - s.radius / s.greedy_radius:.1%}"
-        times = (f"{wall:.1f} s", f"{cpu:.1f} s")
-        limit = "limit" if s.limit_met else ""
-        print(COLUMNS.format(n_labelled, name, *numbers, gain, *times, limit), flush=True)
+def timed(beliefs: Beliefs, bounds: str) -> tuple[k_center.Solution, float]:
+    """A solution, and the seconds that it took."""
+    began = time.perf_counter()
+    found = k_center.solve(beliefs, BATCH_SIZE, bounds=bounds)
+    return found, time.perf_counter() - began
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--mnist", action="store_true", help="real embeddings")
-    embeddings = mnist if parser.parse_args().mnist else synthetic
-    torch.set_num_threads(1)
-    titles = ("labelled", "search", "greedy", "radius", "proved", "gain", "wall", "processor", "")
-    print(COLUMNS.format(*titles))
+@one_thread()
+def rows(full: bool) -> Iterator[Row]:
     for n_labelled in (10, 60, 260):
-        compare(n_labelled, embeddings(n_labelled))
+        features = (mnist if full else synthetic)(n_labelled)
+        beliefs = Beliefs(torch.arange(n_labelled, len(features)), features=features)
+        ours, took = timed(beliefs, "correct")
+        theirs, theirs_took = timed(beliefs, "authors")
+        note = (
+            f"radius {ours.radius:.4g}, proved {ours.lower_bound:.4g}; their search "
+            f"{theirs.radius:.4g}, farthest-first {ours.greedy_radius:.4g}"
+        )
+        note += " (a step met its limit)" if ours.limit_met else ""
+        what = f"robust k-Center, {N_CANDIDATES:,} candidates, {n_labelled} labelled, b = 25"
+        yield Row(what, "the authors' search", took, theirs_took, note=note)

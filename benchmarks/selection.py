@@ -1,106 +1,122 @@
-"""`select` against the same greedy batch from the dense covariance matrix, side by side.
-
-    python benchmarks/selection.py            S = 1,000 and 5,000, a few minutes
-    python benchmarks/selection.py --large    `select` alone on whole pools, with peak memory
+"""The greedy batch in mask space against the same batch from the dense covariance, and growth.
 
 The dense batch is made in three ways: candidate by candidate as the paper's code does (timed on a
-hundred of them), by `greedy_batch`, and, where there is one output, in two passes over the matrix
-a pick, in place. `select` is timed three times and its median taken, the others once.
+hundred of them), by `greedy_batch`, and in two passes over the matrix a pick, in place. BAIT-F of
+bmdal_reg is eq. 6 for one output, given the dropout predictions as features.
 """
 
-import argparse
-import resource
-import time
-from collections.abc import Callable
-from multiprocessing import get_context
-from statistics import median
+from collections.abc import Callable, Iterator
+from functools import partial
 
-import pandas as pd
+import numpy as np
 import torch
 from torch import Tensor
 
-from deimos import provenance
+from benchmarks.measured import Row, alone, fresh, measure
 from deimos.expected_improvement import covariance, expected_improvement, greedy_batch, select
 
-J = 50
+TINY = 100, 2, 2, 10
 
 
-def predictions(S: int, c: int) -> Tensor:
-    """Normal numbers, or class probabilities whose masks agree at most points; made in place."""
+def predictions(S: int, c: int, J: int) -> tuple[Tensor, float]:
+    """Normal numbers, or class probabilities whose masks agree at most points; and a nugget."""
     generator = torch.Generator().manual_seed(0)
     p = torch.empty(J, S, c, dtype=torch.float64).normal_(generator=generator)
-    if c == 1:
-        return p
-    p.add_(torch.empty(S, c).normal_(std=4, generator=generator)).exp_()
-    return p.div_(p.sum(-1, keepdim=True))
+    if c > 1:
+        p.add_(torch.empty(S, c).normal_(std=4, generator=generator)).exp_()
+        p.div_(p.sum(-1, keepdim=True))
+    return p, 0.1 * p[:, :1000].var(0).mean().item()
 
 
-def in_place(V: Tensor, b: int) -> list[int]:
+def ours(S: int, b: int, c: int, J: int, nugget: str = "noise") -> Callable:
+    p, size = predictions(S, c, J)
+    return partial(select, p, torch.arange(S), b, **{nugget: size})
+
+
+def one_by_one(S: int, b: int, c: int, J: int) -> Callable:
+    V, some = covariance(*predictions(S, c, J)), torch.arange(min(S, 100)).split(1)
+    return lambda: [expected_improvement(V, n) for n in some]
+
+
+def dense(S: int, b: int, c: int, J: int) -> Callable:
+    V = covariance(*predictions(S, c, J))
+    return partial(greedy_batch, V, torch.arange(S), b)
+
+
+def in_place(S: int, b: int, c: int, J: int) -> Callable:
     """Algorithm 1 on S × S numbers, destroying them."""
-    batch = []
-    for _ in range(b):
-        gains = torch.linalg.vector_norm(V, dim=1) ** 2 / V.diagonal()
-        gains[batch] = -torch.inf
-        n = gains.argmax().item()
-        batch.append(n)
-        V_n = V[:, n].clone()
-        V.addcmul_(V_n[:, None], V_n / V_n[n], value=-1)
-    return batch
+    V = covariance(*predictions(S, 1, J)).view(S, S)
+
+    def pick() -> None:
+        batch = []
+        for _ in range(b):
+            gains = torch.linalg.vector_norm(V, dim=1) ** 2 / V.diagonal()
+            gains[batch] = -torch.inf
+            n = gains.argmax().item()
+            batch.append(n)
+            V_n = V[:, n].clone()
+            V.addcmul_(V_n[:, None], V_n / V_n[n], value=-1)
+
+    return pick
 
 
-def seconds(run: Callable) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+def bait(S: int, b: int, c: int, J: int) -> Callable:
+    np.Inf = np.inf  # it was written for numpy 1
+    from bmdal_reg.bmdal import selection
+    from bmdal_reg.bmdal.feature_data import TensorFeatureData
+    from bmdal_reg.bmdal.feature_maps import IdentityFeatureMap
+
+    p, nugget = predictions(S, 1, J)
+    x = ((p[:, :, 0] - p[:, :, 0].mean(0)) / (J - 1) ** 0.5).T * 1e3  # its constants want it large
+    pool, none = (
+        selection.Features(IdentityFeatureMap(J), TensorFeatureData(part)) for part in (x, x[:0])
+    )
+    return lambda: selection.BaitFeatureSpaceSelectionMethod(
+        pool, none, sel_with_train=False, noise_sigma=1e3 * nugget**0.5, verbosity=0
+    ).select(b)
 
 
-def compare(S: int, b: int, c: int) -> dict:
-    p, candidates = predictions(S, c), torch.arange(S)
-    noise = 0.1 * p.var(0).mean().item()
-    fast = median(seconds(lambda: select(p, candidates, b, noise)) for _ in range(3))
-    V = covariance(p, noise)
-    some = candidates[:100].split(1)
-    a_candidate = seconds(lambda: [expected_improvement(V, n) for n in some]) / len(some)
-    dense = {
-        "one by one": a_candidate * (S * b - b * (b - 1) / 2),
-        "greedy_batch": seconds(lambda: greedy_batch(V, candidates, b)),
-    }
-    if c == 1:
-        dense["in place"] = seconds(lambda: in_place(V.view(S, S), b))
-    ratios = {f"{name} / select": took / fast for name, took in dense.items()}
-    return {"S": S, "b": b, "c": c, "select": fast, **dense, **ratios}
+def rows(full: bool) -> Iterator[Row]:
+    sizes = [(300, 25, 10, 50), (1_000, 25, 1, 50), (5_000, 200, 1, 50)]
+    if full:
+        sizes += [(10_000, 200, 1, 50), (2_000, 25, 10, 50)]
+    for S, b, c, J in sizes:
+        what = f"select, S = {S:,}, b = {b}, c = {c}, J = {J}"
+        mine = alone(ours, S, b, c, J, tiny=TINY, rounds=3)
+        a_candidate = alone(one_by_one, S, b, c, J, tiny=TINY)
+        loop = a_candidate[0] / 100 * (S * b - b * (b - 1) / 2), a_candidate[1]
+        contenders = {
+            "candidate by candidate (100 timed)": loop,
+            "dense, vectorised": alone(dense, S, b, c, J, tiny=TINY),
+        }
+        if c == 1:
+            contenders["dense, in place"] = alone(in_place, S, b, c, J, tiny=TINY)
+        for name, theirs in contenders.items():
+            yield Row(what, name, *both(mine, theirs))
+        if c == 1:
+            mine = alone(ours, S, b, c, J, "smoothing", tiny=TINY, rounds=3)
+            theirs = alone(bait, S, b, c, J, tiny=TINY, rounds=3)
+            yield Row(f"{what}, eq. 6", "BAIT-F of bmdal_reg", *both(mine, theirs))
+    if full:
+        for S, b, c in ((60_000, 25, 10), (1_000_000, 200, 1)):
+            took, more = alone(ours, S, b, c, 50, tiny=TINY)
+            yield Row(f"select, S = {S:,}, b = {b}, c = {c}, J = 50", "", took, None, more)
+    yield from growth()
 
 
-def alone(S: int, b: int, c: int, threads: int) -> dict:
-    """`select` in this fresh process, and by how much its peak is above what its input takes."""
-    torch.set_num_threads(threads)
-    select(predictions(100, c), torch.arange(100), 2, 0.01)
-    p, candidates = predictions(S, c), torch.arange(S)
-    noise = 0.1 * p[:, :1000].var(0).mean().item()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    took = seconds(lambda: select(p, candidates, b, noise))
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kilobytes on Linux
-    return {"S": S, "b": b, "c": c, "select": took, "input GiB": p.nbytes / 2**30} | {
-        "more GiB": more / 2**20
-    }
+def both(mine: tuple[float, float], theirs: tuple[float, float]) -> tuple[float, ...]:
+    """Two measurements in a row's order."""
+    return mine[0], theirs[0], mine[1], theirs[1]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--large", action="store_true", help="`select` alone, on whole pools")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(" · ".join(provenance.machine().values()), f"· {arguments.threads} threads · seconds")
-    if arguments.large:
-        rows = []
-        for shape in ((2_000, 25, 10), (60_000, 25, 10), (1_000_000, 200, 1)):
-            with get_context("spawn").Pool(1) as fresh:
-                rows.append(fresh.apply(alone, (*shape, arguments.threads)))
-    else:
-        rows = [compare(*shape) for shape in ((500, 25, 10), (1_000, 25, 1), (5_000, 200, 1))]
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format, na_rep=""))
-
-
-if __name__ == "__main__":
-    main()
+def growth() -> Iterator[Row]:
+    """How time grows with each size."""
+    base = {"S": 20_000, "b": 50, "c": 3, "J": 50}
+    told = ", ".join(f"{name} = {value:,}" for name, value in base.items())
+    with fresh() as call:
+        (half, _), *twice = [
+            call(measure, ours, tuple(size.values()), TINY, 3, torch.get_num_threads())
+            for size in (base, *({**base, name: 2 * base[name]} for name in base))
+        ]
+    for name, (took, _) in zip(base, twice, strict=True):
+        yield Row(f"select, {told}, twice the {name}", "as it is", took, half, note="0.5: linear")

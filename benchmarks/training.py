@@ -2,25 +2,23 @@
 
 The plain twin is what a reader of the paper would write: the whole input, layers in their default
 memory order, `nn.Dropout`, `torch.optim`, every core on one net. Both train the same networks on
-the same number of points for the same number of steps; the rounds alternate and medians count.
---full takes as many members as the paper's experiments have, on faces too.
+the same number of points for the same number of steps, each in a process of its own, ours with the
+environment that notebooks are executed in; the rounds alternate. With --full there are as many
+members as the paper's experiments have, on faces too.
 """
 
-import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import trange
 
-from deimos import networks, provenance, training
+from benchmarks.measured import Row, fresh, seconds
+from deimos import networks, reproduce, training
 
 N, EPOCHS, MINIBATCH, DECAY = 510, 2, 128, 0.01
 
@@ -91,7 +89,7 @@ NETS = {
 
 def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
     for _ in range(members):
-        network = net.plain()
+        network = net.plain().to(x.device)
         kernels = [layer.weight for layer in network if isinstance(layer, nn.Linear)]
         if net.optimiser == "adam":
             stepper = torch.optim.Adam(network.parameters(), eps=1e-7)
@@ -99,7 +97,7 @@ def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
             stepper = torch.optim.RMSprop(network.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
         inputs = net.prepare(x)
         for _ in range(EPOCHS):
-            for chosen in torch.randperm(len(x)).split(MINIBATCH):
+            for chosen in torch.randperm(len(x), device=x.device).split(MINIBATCH):
                 stepper.zero_grad()
                 output = network(inputs[chosen])
                 classifies = output.shape[1] > 1
@@ -109,13 +107,14 @@ def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
                 stepper.step()
 
 
-def fleet(net: Net, x: Tensor, y: Tensor, members: int, threads: int) -> None:
+def fleet(net: Net, x: Tensor, y: Tensor, members: int) -> None:
     """As `loop.active_learning` does it: a member a thread, a thread a core."""
+    threads = 1 if x.device.type == "cuda" else torch.get_num_threads()
 
     def fit(member: int) -> None:
-        order, dropout = (torch.Generator().manual_seed(member + i) for i in range(2))
+        order, dropout = (torch.Generator(x.device).manual_seed(member + i) for i in range(2))
         training.fit(
-            net.build(torch.Generator().manual_seed(member)),
+            net.build(torch.Generator().manual_seed(member)).to(x.device),
             x,
             y,
             epochs=EPOCHS,
@@ -130,46 +129,33 @@ def fleet(net: Net, x: Tensor, y: Tensor, members: int, threads: int) -> None:
         list(pool.map(fit, range(members)))
 
 
-def compare(name: str, members: int, rounds: int) -> dict:
-    net, threads = NETS[name], torch.get_num_threads()
+def once(train: Callable, name: str, members: int) -> float:
+    """Seconds that a fleet takes, on data that are there already."""
+    net = NETS[name]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator().manual_seed(0)
-    x = net.draw(generator)
+    x = net.draw(generator).to(device)
     classes = net.build(generator).n_outputs
     y = torch.randint(0, classes, (len(x),)) if classes > 1 else torch.rand(len(x))
-    seconds: dict[str, list[float]] = {"eager": [], "fleet": []}
-    for _ in trange(rounds, desc=name, mininterval=1.0):
-        began = time.perf_counter()
-        one_by_one(net, x, y, members)
-        between = time.perf_counter()
-        fleet(net, x, y, members, threads)
-        seconds["eager"].append(between - began)
-        seconds["fleet"].append(time.perf_counter() - between)
-    steps = members * EPOCHS * -(-len(x) // MINIBATCH)
-    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
-    return {
-        "net": name,
-        "members": members,
-        "eager steps/s": steps / median(seconds["eager"]),
-        "fleet steps/s": steps / median(seconds["fleet"]),
-        "ratio": median(ratios),
-        "from": min(ratios),
-        "to": max(ratios),
-    }
+    return seconds(partial(train, net, x, y.to(device), members))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="the paper's fleets, faces too")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    names = [name for name in NETS if arguments.full or name != "face age"]
-    rows = [
-        compare(name, NETS[name].members if arguments.full else 4, arguments.rounds)
-        for name in names
-    ]
-    print(" · ".join(provenance.machine().values()))
-    print(pd.DataFrame(rows).set_index("net").round(2))
-
-
-if __name__ == "__main__":
-    main()
+def rows(full: bool) -> Iterator[Row]:
+    for name, net in NETS.items():
+        if name == "face age" and not full:
+            continue
+        members, points = net.members if full else 4, len(net.draw(torch.Generator()))
+        steps = members * EPOCHS * -(-points // MINIBATCH)
+        with fresh(reproduce.KERNEL_ENVIRONMENT) as ours, fresh() as theirs:
+            for train, call in ((fleet, ours), (one_by_one, theirs)):
+                call(once, train, name, 2)  # what a first fit sets up is not counted
+            took = [
+                (ours(once, fleet, name, members), theirs(once, one_by_one, name, members))
+                for _ in range(5 if full else 3)
+            ]
+        ratios = [b / a for a, b in took]
+        ours, theirs = (median(times) / steps for times in zip(*took, strict=True))
+        speeds = f"{1 / ours:.1f} and {1 / theirs:.1f} steps/s"
+        note = f"{speeds}; {min(ratios):.1f} to {max(ratios):.1f} times"
+        what = f"a training step, {name}, fleet of {members}"
+        yield Row(what, "eager, one by one", ours, theirs, note=note)

@@ -1,0 +1,76 @@
+"""A whole experiment, recorded: where its time goes, and what the record adds.
+
+7 vs 9 as notebook 04 runs it, in a store of its own. How long an iteration takes at the paper's
+settings is read from the runs that the repository keeps.
+"""
+
+import io
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+
+from benchmarks.measured import Row, fresh
+from deimos import archive, data, loop, networks, reproduce, tracking
+
+SCHEDULE = loop.Schedule(
+    batch_size=25, n_initial=10, n_acquired=75, n_candidates=2_500, epochs=60, minibatch=128,
+    decay=0.0005, noise=8.37e-5, n_masks=50, n_passes=100,
+)  # fmt: skip
+PARTS = ("fit", "evaluate", "acquire")
+
+
+def shares(full: bool) -> dict[str, float]:
+    """Seconds of each part, over all iterations, of the record and bars, and on the clock."""
+    folder = tempfile.mkdtemp()
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    task = data.mnist_7_vs_9("quick")
+    schedule = replace(SCHEDULE, n_acquired=500, epochs=300) if full else SCHEDULE
+    methods = ["deimos", "random", "max_entropy", *(["batchbald", "k_center"] if full else [])]
+    place = tracking.experiment("04-mnist-7-vs-9", "Where does the time go?", "quick")
+    took = dict.fromkeys((*PARTS, "record"), 0.0)
+    began = time.perf_counter()
+    iterations = 0
+    with tracking.fleet(place, task, "mnist_7_vs_9", methods, 2, schedule) as members:
+        entered = time.perf_counter()
+        own_entered = time.thread_time()
+        for iteration in loop.active_learning(task, networks.mnist_7_vs_9, members):
+            logged, own_logged = time.perf_counter(), time.thread_time()
+            tracking.log(iteration)
+            iterations += 1
+            took["record"] += time.perf_counter() - logged
+            own_entered += time.thread_time() - own_logged
+            for part in PARTS:
+                took[part] += iteration.metrics[f"time/{part}_seconds"]
+        # The bar and the hand-over: what else this thread did while others computed.
+        took["record"] += time.thread_time() - own_entered
+        left = time.perf_counter()
+    took["record"] += time.perf_counter() - left + entered - began
+    return took | {"clock": time.perf_counter() - began, "iterations": float(iterations)}
+
+
+def kept_iteration() -> float:
+    """Mean seconds of an iteration of the kept runs of 7 vs 9, at the paper's settings."""
+    with zipfile.ZipFile(archive.REFERENCES / "mnist-7-vs-9.zip") as kept:
+        table = pd.read_csv(io.BytesIO(kept.read("metrics.csv")))
+    times = table[table.metric.str.startswith("time/")]
+    return times.value.sum() / (times.metric == "time/fit_seconds").sum()
+
+
+def rows(full: bool) -> Iterator[Row]:
+    with fresh(reproduce.KERNEL_ENVIRONMENT) as call:
+        took = call(shares, full)
+    n, clock = took.pop("iterations"), took.pop("clock")
+    each = {name: total / n for name, total in took.items()}
+    whole = sum(each.values())
+    name = f"7 vs 9, b = 25, {'300' if full else '60'} epochs, an iteration of {n:.0f}"
+    for part, spent in each.items():
+        note = f"{spent / whole:.1%} of the work"
+        if part == "record":
+            note += f"; {spent / (spent + kept_iteration()):.2%} of the kept runs'"
+        yield Row(f"{name}: {part}", "", spent, note=note)
+    yield Row(f"{name}: by the clock", "", clock / n, note="two or more at once")
