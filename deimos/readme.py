@@ -21,11 +21,11 @@ def results() -> str:
     table, known = tracking.table(scale=REFERENCE), tracking.doubts(REFERENCE)
     claims = [claim for claim in paper.CLAIMS if claim.experiment in known]
     found = verdicts.verdicts(claims, table, known)
-    there = ~found.verdict.str.contains("no runs")
+    found = _panels_together(found[~found.verdict.str.contains("no runs")])
     rows = [
         f"| {row.where}: {row.claim} | {row.paper} "
         f"| {_ours(row.ours, row.interval)} | {_verdict(row.verdict)} |"
-        for row in found[there].itertuples()
+        for row in found.itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
     return "\n".join([*head, *rows, "", *_gaps(table), "", *_origins(table)])
@@ -39,6 +39,17 @@ def written(readme: str, results: str) -> str:
     if n != 1:
         raise ValueError(f"the README needs the marks {' and '.join(MARKS)}, once")
     return text
+
+
+def _panels_together(found: pd.DataFrame) -> pd.DataFrame:
+    """Panels of which the same is claimed, with the same verdict, as one row: the lowest of them."""
+    stem = found.claim.str.partition(": batch size")[0]
+    lowest = found.interval.str.extract(r"^\[([^,]+),", expand=False).astype(float)
+    panels = found.assign(stem=stem, lowest=lowest).groupby(["where", "stem", "verdict"])
+    several = found[(panels.transform("size") > 1) & (panels.lowest.transform("min") == lowest)]
+    counts = panels.transform("size")[several.index].astype(str)
+    told = several.assign(claim=stem[several.index] + " (the lowest of " + counts + " panels)")
+    return pd.concat([found[panels.transform("size") == 1], told]).sort_index()
 
 
 def _gaps(table: pd.DataFrame) -> list[str]:
