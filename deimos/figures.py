@@ -273,15 +273,15 @@ FIGURES: dict[str, tuple[str, Draw, dict[str, Any]]] = {
         ratio_histograms,
         {"experiment": "greedy-vs-optimal"},
     ),
+    "figure-B1": (
+        "MNIST 7 vs 9, batch size 1",
+        learning_curves,
+        {**_seven_nine, "batch_size": 1, "metric": "accuracy"},
+    ),
     # Beyond the paper: what it leaves open.
     "what-matters": (
         "What matters, MNIST 7 vs 9",
         forest,
         {"experiment": "what-matters", "batch_size": 25, "metric": "accuracy"},
-    ),
-    "figure-B1": (
-        "MNIST 7 vs 9, batch size 1",
-        learning_curves,
-        {**_seven_nine, "batch_size": 1, "metric": "accuracy"},
     ),
 }
