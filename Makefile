@@ -31,8 +31,8 @@ EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 RECORD := alive.py archive.py claims.py executions.py fleets.py provenance.py record.py results.py store.py tracking.py views.py
-SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.py limits.py own_pool.py paper.py readme.py reproduce.py stats.py \
-	verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.py for_baal.py for_skactiveml.py limits.py own_pool.py \
+	paper.py readme.py reproduce.py stats.py variants.py verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 NBSTRIPOUT := nbstripout --verify \

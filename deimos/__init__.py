@@ -5,7 +5,7 @@
     optimality             greedy against the best batch (App. A)
     mc_dropout             J masks drawn once and shared by every point
     networks, training     the paper's nets, and how they are fitted from scratch
-    baselines, batchbald, k_center (covering)
+    baselines, batchbald, k_center (covering), forward_backward
                            the acquisition functions DEIMOS is compared with
     methods                all of them by name, and what each is shown
     data, splicing, faces, synthetic, own_data (splits, downloads, stand_ins)
@@ -19,6 +19,9 @@
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     own_pool               the next batch from a pool and a model of your own: `select_batch`
+    for_baal, for_skactiveml
+                           the same for users of these libraries, which nothing else here needs
+    variants               one setting changed at a time: which of them matter
 
 Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in regression) ·
 n candidates · b batch size · `noise` τ⁻¹ · `smoothing` τ_s⁻¹ · `decay` C, with λ = C/N.

@@ -1,10 +1,13 @@
 """The acquisition functions that DEIMOS is compared with (§5).
 
 All are called alike, `acquire(beliefs, batch_size, rng) -> positions`, and are handed no label.
-Each scores points one by one and takes the best; ties go to the lowest position.
+Each scores points one by one and takes the best; ties go to the lowest position. The two sampling
+functions of Kirsch et al. (2023) take points at random instead, good ones more often.
 
 Axes:  J dropout masks · S sample points · c outputs (1 in regression) · n candidates · b batch size
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,6 +17,8 @@ from torch import Tensor
 from deimos.fast_selection import check_predictions
 from deimos.mc_dropout import Beliefs
 
+Score = Callable[[Beliefs], Float[Tensor, " S"]]
+
 
 def random(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
     """Candidates drawn uniformly without replacement."""
@@ -22,23 +27,57 @@ def random(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[T
     return candidates[torch.from_numpy(chosen).to(candidates.device)]
 
 
+def variance(beliefs: Beliefs) -> Float[Tensor, " S"]:
+    """Dropout variances, summed over outputs."""
+    return _known(beliefs).var(dim=0).sum(-1)
+
+
+def mean_entropy(beliefs: Beliefs) -> Float[Tensor, " S"]:
+    """Entropies of the mean predicted class probabilities."""
+    return entropy(_known(beliefs).mean(dim=0))
+
+
+def information(beliefs: Beliefs) -> Float[Tensor, " S"]:
+    """The information that one label holds about the model, H(E_j p) − E_j H(p)."""
+    p = _known(beliefs)
+    return entropy(p.mean(dim=0)) - entropy(p).mean(dim=0)
+
+
+SCORES: dict[str, Score] = {"variance": variance, "entropy": mean_entropy, "bald": information}
+
+
 def max_variance(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
-    """The largest dropout variances, summed over outputs."""
-    return _best(_known(beliefs).var(dim=0).sum(-1), beliefs, batch_size)
+    """The largest dropout variances."""
+    return _best(variance(beliefs), beliefs, batch_size)
 
 
 def max_entropy(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
-    """The largest entropies of the mean predicted class probabilities (Gal et al., 2017)."""
-    return _best(entropy(_known(beliefs).mean(dim=0)), beliefs, batch_size)
+    """The largest entropies (Gal et al., 2017)."""
+    return _best(mean_entropy(beliefs), beliefs, batch_size)
 
 
 def bald(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
-    """The largest information that one label holds about the model, H(E_j p) − E_j H(p).
+    """The most information: Houlsby et al. (2011); with dropout Gal et al. (2017)."""
+    return _best(information(beliefs), beliefs, batch_size)
 
-    Houlsby et al. (2011); with dropout Gal et al. (2017).
+
+def power_sampling(
+    beliefs: Beliefs, batch_size: int, rng: np.random.Generator, score: Score, beta: float = 1.0
+) -> Int[Tensor, " b"]:
+    """One after another, without replacement, each with probability ∝ score^β (Kirsch et al.).
+
+    Points that score 0 come last. In Gumbel's way, all at once: the largest of β log s + noise.
     """
-    p = _known(beliefs)
-    return _best(entropy(p.mean(dim=0)) - entropy(p).mean(dim=0), beliefs, batch_size)
+    logs = score(beliefs).clamp(min=0).log()  # an information may be -1e-17
+    return _best(beta * logs + _gumbel(logs, rng), beliefs, batch_size)
+
+
+def softmax_sampling(
+    beliefs: Beliefs, batch_size: int, rng: np.random.Generator, score: Score, beta: float = 1.0
+) -> Int[Tensor, " b"]:
+    """The same with probability ∝ exp(β score), which is near 1 for all where scores are small."""
+    scores = score(beliefs)
+    return _best(beta * scores + _gumbel(scores, rng), beliefs, batch_size)
 
 
 def entropy(probabilities: Float[Tensor, "*S c"]) -> Float[Tensor, "*S"]:
@@ -51,6 +90,10 @@ def _best(scores: Float[Tensor, " S"], beliefs: Beliefs, batch_size: int) -> Int
     # A stable sort leaves equal scores in order of position.
     order = scores[candidates].argsort(descending=True, stable=True)
     return candidates[order[:batch_size]]
+
+
+def _gumbel(like: Float[Tensor, " S"], rng: np.random.Generator) -> Float[Tensor, " S"]:
+    return torch.from_numpy(rng.gumbel(size=len(like))).to(like)
 
 
 def _known(beliefs: Beliefs) -> Float[Tensor, "J S c"]:

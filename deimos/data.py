@@ -7,6 +7,7 @@ so in the task's `source`.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -115,6 +116,15 @@ def mnist_7_vs_9(scale: str) -> Task:
 def mnist_0_to_9(scale: str) -> Task:
     """All of MNIST: 60,000 to train on, 10,000 to test."""
     return _mnist("mnist-0-to-9", {digit: digit for digit in range(10)}, scale)
+
+
+def rescaled(task: Task, brightest: float) -> Task:
+    """The same images with pixels from 0 to `brightest`, where they are stored as 0 to 255."""
+    if not 0 < brightest < math.inf:
+        raise ValueError(f"the brightest pixel = {brightest}, wanted a number above 0, such as 1")
+    x, test_x = (images * (brightest / 255) for images in (task.x, task.test_x))
+    told = checksum([x, task.y, test_x, task.test_y])
+    return replace(task, x=x, test_x=test_x, checksum=told)
 
 
 def _mnist(name: str, classes: dict[int, int], scale: str) -> Task:

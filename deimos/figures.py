@@ -1,7 +1,8 @@
 """The paper's figures: a tidy table in, a Figure out. The only file that draws.
 
 Every function takes the tidy table of `tracking.table` (or the authors' curves in the same layout)
-and returns a matplotlib Figure; nothing is computed here but means and standard deviations.
+and returns a matplotlib Figure; nothing is computed here but means and standard deviations, and
+what `stats` says of paired differences.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deimos import paper
+from deimos import paper, stats
+from deimos.variants import QUESTIONS
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
 _COLOURS = dict(
@@ -110,6 +112,43 @@ def acquired_images(
     return figure
 
 
+def forest(table: pd.DataFrame, title: str, published: pd.DataFrame | None = None) -> Figure:
+    """Paired differences to the paper's DEIMOS, with their 95 % intervals: a row each, by question.
+
+    Filled where Holm's correction for the number of rows leaves p below 0.05.
+    """
+    found = stats.paired_differences(table)
+    found[["question", "answer"]] = found.method.str.split(": ", n=1, expand=True)
+    colours = dict(zip(QUESTIONS, sns.color_palette("colorblind", len(QUESTIONS)), strict=True))
+    groups = [(name, found[found.question == name]) for name in QUESTIONS]
+    groups = [(name, rows) for name, rows in groups if len(rows)]
+    figure = Picture(figsize=(6, 1.4 + 0.2 * (len(found) + 2 * len(groups))), layout="constrained")
+    axes, labels = figure.subplots(), []
+    axes.axvline(0, color="grey", linewidth=0.8)
+    for name, rows in groups:
+        labels += ["", name]
+        for row in rows.itertuples():
+            y, style = len(labels), {"color": colours[name], "linewidth": 1.5}
+            axes.plot([row.low, row.high], [y, y], **style)
+            inside = colours[name] if row.holm < 0.05 else "white"
+            axes.plot(row.effect, y, "o", markerfacecolor=inside, markersize=5, **style)
+            labels.append(row.answer)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    for tick in axes.get_yticklabels():
+        tick.set_fontweight("bold" if tick.get_text() in QUESTIONS else "normal")
+    axes.set_ylim(len(labels), 0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    for inside, said in (("grey", "p < 0.05 after Holm"), ("white", "not")):
+        axes.plot([], [], "o", color="grey", markerfacecolor=inside, markersize=5, label=said)
+    axes.legend(frameon=False, fontsize=7)
+    what = f"{_LABELS[table.metric.iloc[0]]}, mean over the curve, less DEIMOS' as in the paper"
+    repeats = f"{found.repeats.min()} repeats, paired; 95 % intervals"
+    axes.set_xlabel(f"{what}\n({repeats})", fontsize=8)
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
 def ratio_histograms(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:
     """Greedy over optimal variance reduction, a panel for each batch and sample size (Fig. A.1)."""
     table = table[table.metric.str.startswith("ratio_")]
@@ -155,7 +194,7 @@ def draw_all(
 def draw(
     name: str, table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
 ) -> Figure | None:
-    """The paper's figure `name` from whatever the table has; None where it has nothing of it.
+    """The paper's figure `name` from whatever the table has; None where it has too little of it.
 
     `notes` says of each experiment what must stand in its title: the scale, and where the data
     are from. `published` are the authors' curves, of the same data (`tracking.published`).
@@ -165,7 +204,7 @@ def draw(
         wanted = value if isinstance(value, tuple) else (value,)
         table = table[table[column].isin(wanted)]
         published = published[published[column].isin(wanted)]
-    if table.empty:
+    if table.empty or table.method.unique().tolist() == ["deimos"] and function is forest:
         return None
     return function(table, f"{title}\n({notes[subject['experiment']]})", published)
 
@@ -238,5 +277,11 @@ FIGURES: dict[str, tuple[str, Draw, dict[str, Any]]] = {
         "MNIST 7 vs 9, batch size 1",
         learning_curves,
         {**_seven_nine, "batch_size": 1, "metric": "accuracy"},
+    ),
+    # Beyond the paper: what it leaves open.
+    "what-matters": (
+        "What matters, MNIST 7 vs 9",
+        forest,
+        {"experiment": "what-matters", "batch_size": 25, "metric": "accuracy"},
     ),
 }

@@ -41,7 +41,8 @@ def fleet(
     A run is known by its data, network, schedule, method, repeat, scale and the fingerprint of the
     code: a finished one is skipped, one that was stopped goes on after its last whole iteration.
     One that another execution is at work on is waited for. On leaving, each run gets the status
-    that its record deserves. New runs carry `tags` too.
+    that its record deserves. `tags` are part of what a run is known by; `variant`, the run's name
+    where its method is not enough, stands in tables for the method (`variants.py`).
     """
     _check(task, methods, repeats, schedule)
     client = store.client()
@@ -53,6 +54,7 @@ def fleet(
         "scale": experiment.scale,
         "settings": _digest(settings),
         "fingerprint": code_fingerprint(),
+        **tags,
     }
     wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
     finished = {m for m, run in _known(experiment, identity).items() if record.is_finished(run)}
@@ -63,7 +65,7 @@ def fleet(
         members, counts, asked = [], dict.fromkeys(executions.COUNTS, 0), _asked(experiment)
         for method, repeat in wanted:
             run = known.get((method, repeat))
-            about = {**tags, **data, **identity, **here, "method": method, "repeat": str(repeat)}
+            about = {**data, **identity, **here, "method": method, "repeat": str(repeat)}
             run_id = run.info.run_id if run else _create(experiment, task, schedule, about)
             acquired, whole = record.recorded(run_id, schedule)
             counts["skipped" if whole else "resumed" if run else "new"] += 1
@@ -98,7 +100,8 @@ def fleet(
 def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, int], Run]:
     """The run of each member that has one: of several, the one that came furthest."""
     runs = record.search([experiment.id], **identity)
-    return {record.member(run)[2:]: run for run in record.by_progress(runs)}
+    tags = [(run.data.tags, run) for run in record.by_progress(runs)]
+    return {(known["method"], int(known["repeat"])): run for known, run in tags}
 
 
 def _digest(settings: dict) -> str:
@@ -128,7 +131,7 @@ def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule)
 
 def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[str, str]) -> str:
     """A new run for a member, found again by its tags, with the data set as its input."""
-    method, repeat, b = about["method"], about["repeat"], schedule.batch_size
+    method, repeat, b = about.get("variant", about["method"]), about["repeat"], schedule.batch_size
     tags = {
         **about,
         "batch_size": str(b),

@@ -13,11 +13,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from deimos import baselines, batchbald, k_center
-from deimos.expected_improvement import select_with_gains
+from deimos.expected_improvement import batch_improvement, select_with_gains
+from deimos.forward_backward import forward_backward
 from deimos.mc_dropout import Beliefs
 
 Report = dict[str, float]  # metric → value
 Acquire = Callable[[Beliefs, int, np.random.Generator], tuple[Int[Tensor, " b"], Report]]
+SAMPLING = {"power": baselines.power_sampling, "softmax": baselines.softmax_sampling}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class Method:
 
 
 def by_name(noise: float, smoothing: float, labelled_in_sample: bool = True) -> dict[str, Method]:
-    """The methods of the paper, their settings bound. DEIMOS stands there with three |X_samp|."""
+    """The methods of the paper, their settings bound, and what its critics ask for.
+
+    DEIMOS stands there with three |X_samp|; `power_…` and `softmax_…` sample by a score.
+    """
     nugget = {"noise": noise, "smoothing": smoothing}
     sample = "with labelled" if labelled_in_sample else "pool"
     paper = Method(partial(deimos, **nugget), sample, masks="shared")
@@ -40,6 +45,9 @@ def by_name(noise: float, smoothing: float, labelled_in_sample: bool = True) -> 
         "deimos": paper,
         "deimos_500": Method(paper.acquire, sample, masks="shared", n_candidates=500),
         "deimos_5000": Method(paper.acquire, sample, masks="shared", n_candidates=5000),
+        "deimos_forward_backward": Method(
+            partial(_forward_backward, **nugget), sample, masks="shared"
+        ),
         "random": Method(_plain(baselines.random), sample="whole pool", masks=None),
         "max_variance": Method(_plain(baselines.max_variance)),
         "max_entropy": Method(_plain(baselines.max_entropy)),
@@ -52,6 +60,11 @@ def by_name(noise: float, smoothing: float, labelled_in_sample: bool = True) -> 
         "greedy_k_center": Method(
             _plain(k_center.greedy_k_center), "and labelled", masks=None, features=True
         ),
+        **{
+            f"{kind}_{name}": Method(_plain(partial(sampling, score=score)))
+            for kind, sampling in SAMPLING.items()
+            for name, score in baselines.SCORES.items()
+        },
     }
 
 
@@ -67,6 +80,20 @@ def deimos(
         beliefs.predictions, beliefs.candidates, batch_size, noise, smoothing
     )
     return positions, {"batch/expected_improvement": gains.sum().item()}
+
+
+def _forward_backward(
+    beliefs: Beliefs,
+    batch_size: int,
+    rng: np.random.Generator,
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+) -> tuple[Int[Tensor, " b"], Report]:
+    """Twice the batch picked as by DEIMOS, then half of it dropped again."""
+    nugget, seen = {"noise": noise, "smoothing": smoothing}, beliefs.predictions
+    positions = forward_backward(seen, beliefs.candidates, batch_size, **nugget)
+    improvement = batch_improvement(seen, positions, **nugget)
+    return positions, {"batch/expected_improvement": improvement}
 
 
 def _batchbald(

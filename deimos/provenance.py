@@ -19,6 +19,7 @@ SCIENCE = (
     "training",
     "expected_improvement",
     "fast_selection",
+    "forward_backward",
     "optimality",
     "baselines",
     "batchbald",

@@ -52,9 +52,10 @@ def by_progress(runs: list) -> list:
 
 
 def member(run: Any) -> tuple[str, int, str, int]:
-    """The columns `MEMBER` of a run."""
+    """The columns `MEMBER` of a run; a variant stands in the place of its method."""
     tags = run.data.tags
-    return tags["experiment"], int(tags["batch_size"]), tags["method"], int(tags["repeat"])
+    method = tags.get("variant", tags["method"])
+    return tags["experiment"], int(tags["batch_size"]), method, int(tags["repeat"])
 
 
 def is_finished(run: Any) -> bool:
@@ -63,8 +64,9 @@ def is_finished(run: Any) -> bool:
 
 
 def version(run: Any) -> tuple[str, str]:
-    """The settings and the code of a run; those of one fleet agree."""
-    return run.data.tags["settings"], run.data.tags["fingerprint"]
+    """The settings and the code of a run; those of one fleet agree, and variants of one base."""
+    tags = run.data.tags
+    return tags.get("base", tags["settings"]), tags["fingerprint"]
 
 
 def chosen(

@@ -28,7 +28,8 @@ def table(
     """The record as a tidy table with `COLUMNS`: a row for each metric at each step.
 
     `experiment` is the task ("mnist-7-vs-9"), `metric` its name there ("accuracy"), `settings` any
-    other parameter or tag of the runs (`n_candidates=500`). Of an experiment, scale and batch size
+    other parameter or tag of the runs (`n_candidates=500`). A run that is a variant (`variants.py`)
+    has the variant's name for a method. Of an experiment, scale and batch size
     it shows the settings and code that a fleet asked for last, never a mixture; of a member that
     has several runs, the one that came furthest. Scales are never mixed: `ValueError` if `scale` is
     left out and there are several. MLflow reads about 35,000 measurements a second.

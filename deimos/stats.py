@@ -14,9 +14,10 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
-from scipy.stats import chi2, norm, ttest_1samp
+from scipy.stats import chi2, norm, t, ttest_1samp
 from statsmodels.regression.linear_model import OLS
 from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.stats.multitest import multipletests
 
 
 class Undecidable(ValueError):
@@ -128,10 +129,35 @@ def run_level_test(table: pd.DataFrame, method: str, reference: str = "deimos") 
     if n > 1:
         draws = np.random.default_rng(0).choice(differences, (10_000, n)).mean(axis=1)
         interval = tuple(np.quantile(draws, [0.025, 0.975]).tolist())
-        p_value = float(ttest_1samp(differences, 0).pvalue) if np.ptp(differences) > 0 else nan
+        differ = np.ptp(differences) > 1e-9 * np.abs(differences).max()  # by more than rounding
+        p_value = float(ttest_1samp(differences, 0).pvalue) if differ else nan
     return RunLevel(
         method, reference, differences.mean().item(), tuple(differences.tolist()), p_value, interval
     )
+
+
+def paired_differences(table: pd.DataFrame, reference: str = "deimos") -> pd.DataFrame:
+    """`run_level_test` of every other method in the table: a row each, in order of appearance.
+
+    `effect` with `low` and `high`, the ends of its 95 % interval by Student's t (and so it excludes
+    0 where p < 0.05), `repeats` paired, `p` and Holm's `holm`, for as many tests as there are rows.
+    A method whose every run scores as the reference's has p = 1. nan with fewer than two pairs.
+    """
+    check(table, reference)
+    rows = []
+    for method in table.method.unique():
+        if method == reference:
+            continue
+        test = run_level_test(table, method, reference)
+        n, d = len(test.differences), np.array(test.differences)
+        half = t.ppf(0.975, n - 1) * d.std(ddof=1) / sqrt(n) if n > 1 else nan
+        p = 1.0 if n > 1 and not d.any() else test.p_value
+        rows.append((method, n, test.effect, test.effect - half, test.effect + half, p))
+    found = pd.DataFrame(rows, columns=["method", "repeats", "effect", "low", "high", "p"])
+    if found.empty:
+        raise Undecidable(f"no runs of anything but {reference!r}")
+    holm = multipletests(found.p.fillna(1.0), method="holm")[1]
+    return found.assign(holm=np.where(found.p.isna(), nan, holm))
 
 
 def acquisitions_to_reach(

@@ -51,6 +51,27 @@ def verdicts(
     )
 
 
+def differences(
+    table: pd.DataFrame, doubts: Sequence[str], repeats: int = 10, better: str = "higher"
+) -> pd.DataFrame:
+    """What `stats.paired_differences` decides, a row a method: no claim of the paper's.
+
+    A method is "better" or "worse" than the reference if Holm's p is below 0.05; with `doubts`, or
+    with fewer than `repeats` pairs, the verdict is "cannot tell", and how the numbers look.
+    """
+    said = []
+    for row in stats.paired_differences(table).itertuples():
+        sign = 1 if better == "higher" else -1
+        way = "better" if sign * row.effect > 0 else "worse"
+        verdict = way if row.holm < 0.05 else "no difference shown"
+        few = [f"{row.repeats} of {repeats} repeats"] if row.repeats < repeats else []
+        if known := [*doubts, *few]:
+            verdict = f"cannot tell ({', '.join(known)}): here {verdict}"
+        interval = f"[{row.low:+.2g}, {row.high:+.2g}]"
+        said.append((row.method, f"{row.effect:+.2g}", interval, f"{row.holm:.2g}", verdict))
+    return pd.DataFrame(said, columns=["claim", "ours", "interval", "p (Holm)", "verdict"])
+
+
 def beside(claims: Sequence[Claim], table: pd.DataFrame) -> pd.DataFrame:
     """Acquisitions needed to reach each score (Tables 1, 2): for each method the paper's and ours.
 

@@ -25,8 +25,10 @@ def key(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def saved_view(name: str, metric: str, where: str, runs: list) -> str:
+def saved_view(name: str, metric: str, where: str, runs: list, by: str = "method") -> str:
     """The tag's value: `metric` against labels acquired in the `runs`, which `where` finds.
+
+    A curve is the mean of the runs that agree in the tag `by`.
 
     The UI adds a chart of every other metric, in sections by the names before the slash. They come
     after this one, folded.
@@ -58,15 +60,15 @@ def saved_view(name: str, metric: str, where: str, runs: list) -> str:
         "orderByAsc": True,
         "groupBy": {
             "aggregateFunction": "average",
-            "groupByKeys": [{"mode": "tag", "groupByData": "method"}],
+            "groupByKeys": [{"mode": "tag", "groupByData": by}],
         },
-        "groupsExpanded": {f"tag.method.{run.data.tags['method']}": False for run in runs},
+        "groupsExpanded": {f"tag.{by}.{run.data.tags[by]}": False for run in runs},
         "runsHiddenMode": "SHOW_ALL",  # else ten runs
         "useGroupedValuesInCharts": True,
         "isAccordionReordered": True,  # else the sections are sorted by name
         "compareRunCharts": [chart],
         "compareRunSections": [section | {"isReordered": False} for section in sections],
-        "selectedColumns": [f"tags.`{tag}`" for tag in ("method", "repeat", "scale", "batch_size")],
+        "selectedColumns": [f"tags.`{tag}`" for tag in (by, "repeat", "scale", "batch_size")],
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     now = int(time.time() * 1000)
@@ -87,20 +89,23 @@ def seen(metric: str, runs: list) -> dict[str, float]:
 def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: str) -> str:
     """Save a chart in the UI: `metric` ("test/accuracy") by method in the runs that `table` shows.
 
+    Or by variant, where the runs are some.
+
     Returns its key. The runs are those of now: an execution writes its views again.
     """
     client = store.client()
     runs = record.chosen(task, experiment.scale, batch_size, {})
     if not runs:
         raise ValueError(f"the record has no runs of {task} at batch size {batch_size} to show")
-    settings, fingerprint = record.version(runs[0])
+    version, fingerprint = record.version(runs[0])
+    which, by = ("base", "variant") if "variant" in runs[0].data.tags else ("settings", "method")
     where = (
-        f"tags.settings = '{settings}' and tags.fingerprint = '{fingerprint}'"
+        f"tags.{which} = '{version}' and tags.fingerprint = '{fingerprint}'"
         f" and tags.scale = '{experiment.scale}'"
     )
     title = f"{name} ({experiment.scale})"
     tag = TAG + key(title)
-    client.set_experiment_tag(experiment.id, tag, saved_view(title, metric, where, runs))
+    client.set_experiment_tag(experiment.id, tag, saved_view(title, metric, where, runs, by))
     return key(title)
 
 

@@ -1,14 +1,23 @@
 """Baselines pick what their names say, among candidates only, ties to the lowest position."""
 
+from functools import partial
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from scipy.stats import entropy as scipy_entropy
 
 from deimos import baselines
 from deimos.mc_dropout import Beliefs
 
 METHODS = [baselines.random, baselines.max_variance, baselines.max_entropy, baselines.bald]
+SAMPLING = [
+    partial(sampling, score=score)
+    for sampling in (baselines.power_sampling, baselines.softmax_sampling)
+    for score in baselines.SCORES.values()
+]
 
 
 def beliefs(J: int = 7, S: int = 40, c: int = 3) -> Beliefs:
@@ -17,7 +26,7 @@ def beliefs(J: int = 7, S: int = 40, c: int = 3) -> Beliefs:
     return Beliefs(candidates, (2 * logits).softmax(-1))
 
 
-@pytest.mark.parametrize("acquire", METHODS)
+@pytest.mark.parametrize("acquire", METHODS + SAMPLING)
 def test_a_batch_holds_different_candidates_only(acquire):
     seen = beliefs()
     batch = acquire(seen, 12, np.random.default_rng(0)).tolist()
@@ -25,7 +34,7 @@ def test_a_batch_holds_different_candidates_only(acquire):
     assert set(batch) <= set(seen.candidates.tolist())
 
 
-@pytest.mark.parametrize("acquire", METHODS)
+@pytest.mark.parametrize("acquire", METHODS + SAMPLING)
 def test_more_points_than_candidates_are_refused(acquire):
     with pytest.raises(ValueError, match="a batch of 31 cannot be drawn from 30 candidates"):
         acquire(beliefs(), 31, np.random.default_rng(0))
@@ -80,3 +89,40 @@ def test_random_is_uniform_over_candidates_and_repeats_with_its_stream():
     assert counts.sum() == 3000 and (counts - 1000).abs().max() < 100
     first, again = (baselines.random(seen, 2, np.random.default_rng(7)) for _ in range(2))
     assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "weight"),
+    [
+        (baselines.power_sampling, lambda s: s**1.5),
+        (baselines.softmax_sampling, lambda s: np.exp(1.5 * s)),
+    ],
+    ids=["power", "softmax"],
+)
+def test_sampling_draws_one_after_another_without_replacement_in_proportion(sampling, weight):
+    scores = torch.tensor([0.2, 5.0, 1.0, 2.0, 0.6]).double()
+    candidates, rng, n = [0, 2, 3, 4], np.random.default_rng(0), 6000
+    seen = Beliefs(torch.tensor(candidates))
+    drawn = [tuple(sampling(seen, 2, rng, lambda _: scores, 1.5).tolist()) for _ in range(n)]
+    w = dict(zip(candidates, weight(scores[candidates].numpy()), strict=True))
+    total, pairs = sum(w.values()), list(permutations(candidates, 2))
+    expected = [n * w[i] / total * w[j] / (total - w[i]) for i, j in pairs]
+    assert chisquare([drawn.count(pair) for pair in pairs], expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize("sampling", [baselines.power_sampling, baselines.softmax_sampling])
+@pytest.mark.parametrize(
+    ("score", "best"), [("variance", "max_variance"), ("entropy", "max_entropy"), ("bald", "bald")]
+)
+def test_sampling_with_a_large_beta_takes_the_best(sampling, score, best):
+    seen, rng = beliefs(), np.random.default_rng(0)
+    drawn = sampling(seen, 6, rng, baselines.SCORES[score], 1e9)
+    assert torch.equal(drawn, getattr(baselines, best)(seen, 6, rng))
+
+
+def test_power_sampling_takes_what_has_nothing_to_tell_last():
+    scores = torch.tensor([0.0, 1e-300, -1e-17, 3.0], dtype=torch.float64)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        drawn = baselines.power_sampling(Beliefs(torch.arange(4)), 4, rng, lambda _: scores)
+        assert sorted(drawn.tolist()[:2]) == [1, 3]

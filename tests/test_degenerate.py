@@ -11,7 +11,9 @@ from deimos.methods import by_name
 
 J, S, c = 4, 14, 3
 CANDIDATES = torch.arange(2, 13)  # the others are labelled
-PREDICTED = ("deimos", "max_variance", "max_entropy", "bald", "batchbald")
+SAMPLED = ("power_bald", "softmax_variance", "power_entropy")
+OWN = ("deimos", "deimos_forward_backward")
+PREDICTED = (*OWN, *SAMPLED, "max_variance", "max_entropy", "bald", "batchbald")
 EMBEDDED = ("k_center", "k_center_authors", "greedy_k_center")
 ALL = (*PREDICTED, *EMBEDDED, "random")
 
@@ -52,7 +54,13 @@ EDGES = {
 }
 
 
-BOUND = [*((name, 1e-4, 0.0) for name in ALL), ("deimos", 0.0, 0.0), ("deimos", 0.0, 1e-4)]
+BOUND = [
+    *((name, 1e-4, 0.0) for name in ALL),
+    ("deimos", 0.0, 0.0),
+    ("deimos", 0.0, 1e-4),
+    ("deimos_forward_backward", 0.0, 1e-4),
+    ("deimos_forward_backward", 1e-13, 0.0),
+]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 11], ids="b={}".format)  # J is 4, n is 11

@@ -10,6 +10,7 @@ import torch
 
 from deimos.expected_improvement import covariance
 from deimos.fast_selection import select_with_gains
+from deimos.forward_backward import forward_backward
 
 NUGGET = 0.1
 
@@ -33,14 +34,17 @@ def bait(monkeypatch):
 
     unit = 1e3  # it adds 1e-8 to its denominators, which is nothing in a small enough unit
 
-    def pick(pool, labelled, batch_size, noise):
+    def pick(pool, labelled, batch_size, noise, backward=False):
         pool, labelled = (
             selection.Features(IdentityFeatureMap(x.shape[1]), TensorFeatureData(unit * x))
             for x in (pool, labelled)
         )
         method = selection.BaitFeatureSpaceSelectionMethod(
-            pool, labelled, sel_with_train=False, noise_sigma=unit * noise**0.5, verbosity=0
-        )
+            pool, labelled, sel_with_train=False, noise_sigma=unit * noise**0.5, verbosity=0,
+            overselection_factor=2.0,
+        )  # fmt: skip
+        if backward:
+            return method.select(batch_size).tolist(), []
         scores = []
         for _ in range(batch_size):
             n = method.get_next_idx()
@@ -81,6 +85,16 @@ def test_equation_6_in_two_classes_is_bait_on_the_contrast_between_them(rng, bai
     batch, gains = select_with_gains(p, torch.arange(500), 15, smoothing=1e-3)
     assert batch.tolist() == expected
     assert gains.tolist() == pytest.approx(scores, rel=1e-10)
+
+
+@pytest.mark.parametrize("n_labelled", [0, 100])
+def test_forward_backward_selection_is_bait_in_full(rng, bait, n_labelled):
+    predictions, candidates = predicted(rng, 500), torch.arange(500 - n_labelled)
+    pool, labelled = rows(predictions).split([500 - n_labelled, n_labelled])
+    expected, _ = bait(pool, labelled, 25, noise=NUGGET, backward=True)
+    found = forward_backward(predictions, candidates, 25, smoothing=NUGGET)
+    assert found.tolist() == expected
+    assert expected != bait(pool, labelled, 25, noise=NUGGET)[0]  # else it would show nothing
 
 
 @pytest.fixture

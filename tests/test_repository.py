@@ -69,6 +69,18 @@ def test_the_readme_names_every_notebook_and_module():
     assert [name for name in names if name not in readme] == []
 
 
+def test_nothing_but_the_adapters_imports_the_libraries_that_they_are_for():
+    imported = {path.name: set() for path in modules()}
+    for path in modules():
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported[path.name] |= {name.split(".")[0] for name in names} | {*names}
+    for library, adapter in (("baal", "for_baal"), ("skactiveml", "for_skactiveml")):
+        assert [n for n, found in imported.items() if library in found] == [f"{adapter}.py"]
+        assert not any(f"deimos.{adapter}" in found for found in imported.values())
+
+
 @each_notebook
 def test_a_notebook_is_committed_without_outputs_and_counts(notebook):
     assert all(cell.execution_count is None and not cell.outputs for cell in code(notebook))

@@ -339,6 +339,55 @@ def test_figures_tables_and_verdicts_are_kept_with_the_execution(notebook, tmp_p
     assert told == {"new": 0, "resumed": 0, "skipped": 0, "verdicts": ("holds: A beats B (§5)",)}
 
 
+def run_variants(experiment, task, base, **variants):
+    """A fleet for each variant, all of one base, as B2 runs them."""
+    for name, (method, schedule) in {"deimos": ("deimos", base), **variants}.items():
+        tags = {"variant": name, "base": str(base.seed)}
+        with tracking.fleet(experiment, task, "net", [method], 2, schedule, **tags) as members:
+            for iteration in pretend(members):
+                tracking.log(iteration)
+
+
+def test_variants_stand_in_the_table_by_their_names_and_are_resumed_one_by_one(notebook, task):
+    few = {"masks: J = 3": ("deimos", replace(SCHEDULE, n_masks=3))}
+    other = {"method: random": ("random", SCHEDULE)}
+    run_variants(notebook(), task, SCHEDULE, **few)
+    again = notebook()
+    run_variants(again, task, SCHEDULE, **few, **other)
+    assert counts(again) == (2, 0, 4)
+    table = tracking.table("digits", metric="accuracy")
+    assert table.groupby("method").repeat.nunique().to_dict() == {
+        "deimos": 2, "masks: J = 3": 2, "method: random": 2
+    }  # fmt: skip
+    assert len(table) == 3 * 2 * 4
+    assert set(tracking.table("digits", n_masks=3).method) == {"masks: J = 3"}
+
+
+def test_variants_of_another_base_are_never_shown_together(notebook, task):
+    few = {"masks: J = 3": ("deimos", replace(SCHEDULE, n_masks=3))}
+    run_variants(notebook(), task, SCHEDULE, **few)
+    run_variants(notebook(), task, replace(SCHEDULE, seed=1))
+    assert set(tracking.table("digits").method) == {"deimos"}
+    run_variants(notebook(), task, SCHEDULE)  # the first base again: skipped, and shown with all
+    assert set(tracking.table("digits").method) == {"deimos", "masks: J = 3"}
+
+
+def test_the_saved_view_of_variants_has_a_curve_each(notebook, task, database):
+    experiment = notebook()
+    run_variants(experiment, task, SCHEDULE, few=("deimos", replace(SCHEDULE, n_masks=3)))
+    key = tracking.view(experiment, "What matters", "digits", 2, "test/accuracy")
+    client = MlflowClient(f"sqlite:///{database}")
+    packed = json.loads(client.get_experiment(experiment.id).tags[f"mlflow.sharedViewState.{key}"])[
+        "state"
+    ].split(";")[1]
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    by = {"mode": "tag", "groupByData": "variant"}
+    assert state["groupBy"]["groupByKeys"] == [by]
+    assert set(state["groupsExpanded"]) == {"tag.variant.deimos", "tag.variant.few"}
+    shown = client.search_runs([experiment.id], state["searchFilter"])
+    assert len(shown) == 4 and {r.data.tags["variant"] for r in shown} == {"deimos", "few"}
+
+
 def test_the_saved_view_shows_the_mean_of_each_method_over_the_repeats_of_the_table(
     notebook, task, database
 ):

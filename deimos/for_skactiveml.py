@@ -1,0 +1,118 @@
+"""DEIMOS for users of scikit-activeml: a pool query strategy like any other of theirs.
+
+    strategy = DEIMOS(predict)  # predict(clf, X) -> predictions [J S c], the same J masks for all X
+    query_indices = strategy.query(X, y, clf, batch_size=25)
+
+Needs scikit-activeml (`pip install "deimos[skactiveml]"`); nothing else in deimos does.
+
+Axes:  J dropout masks · S points of X · c outputs (1 in regression) · b batch size
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from skactiveml.base import SingleAnnotatorPoolQueryStrategy
+from skactiveml.utils import MISSING_LABEL
+from torch import Tensor
+
+from deimos.fast_selection import project, root, select, standard_features
+from deimos.mc_dropout import mean_variance
+from deimos.own_pool import SHARES
+
+Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
+
+
+class DEIMOS(SingleAnnotatorPoolQueryStrategy):
+    """The batch whose labels would shrink the model's predictive covariance most (Algorithm 1).
+
+    `predict(clf, X)` gives predictions [J S c] of all points under the same J dropout masks:
+    probabilities in classification. With masks of its own for every point, as dropout that is
+    simply left on has them, the covariance is zero but for noise, and the batch is no better than
+    the most uncertain points. `noise` is τ⁻¹, by default a share of the mean dropout variance
+    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        noise: float | None = None,
+        smoothing: float = 0.0,
+        missing_label: Any = MISSING_LABEL,
+        random_state: Any = None,
+    ):
+        super().__init__(missing_label=missing_label, random_state=random_state)
+        self.predict = predict
+        self.noise = noise
+        self.smoothing = smoothing
+
+    def query(
+        self,
+        X: Any,
+        y: Any,
+        clf: Any,
+        candidates: Any = None,
+        batch_size: int = 1,
+        return_utilities: bool = False,
+    ) -> Any:
+        """Indices of the batch in X, best first; or in `candidates`, if those are rows of values.
+
+        All of X counts in the covariance, labelled points too, and rows of values beside it. `clf`
+        is passed on to `predict`, fitted or not. The utilities [b n] of a step are the candidates'
+        expected improvements given the picks before it, and nan for all others.
+        """
+        X, y, candidates, batch_size, return_utilities = self._validate_data(
+            X, y, candidates, batch_size, return_utilities, reset=True
+        )
+        rows, mapping = self._transform_candidates(candidates, X, y)
+        if mapping is None:  # candidates of their own, not among X
+            mapping = len(X) + np.arange(len(rows))
+            X, first, n = np.concatenate([X, rows]), len(X), len(rows)
+        else:
+            first, n = 0, len(X)
+        predictions = torch.as_tensor(self.predict(clf, X))
+        if predictions.dim() != 3 or predictions.shape[1] != len(X):
+            raise ValueError(
+                f"predict gave {tuple(predictions.shape)} for {len(X)} points, wanted [J S c]: "
+                f"masks, points, outputs"
+            )
+        noise = self.noise
+        if noise is None:
+            share = SHARES[predictions.shape[2] > 1] * mean_variance(predictions)
+            noise = 0.0 if self.smoothing else share
+        asked = torch.as_tensor(mapping)
+        picked = select(predictions, asked, batch_size, noise, self.smoothing)
+        if not return_utilities:
+            return picked.numpy() - first
+        utilities = np.full((batch_size, n), np.nan)
+        for step, row in enumerate(utilities):
+            left = asked[~torch.isin(asked, picked[:step])]
+            values = improvements(predictions, left, picked[:step], noise, self.smoothing)
+            row[left.numpy() - first] = values.numpy()
+        return picked.numpy() - first, utilities
+
+
+def improvements(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    picked: Int[Tensor, " k"],
+    noise: float,
+    smoothing: float,
+) -> Float[Tensor, " n"]:
+    """Expected improvement of each candidate once `picked` are known: tr(V_i V_ii⁻¹ V_iᵀ)."""
+    F, scale = standard_features(predictions, noise + smoothing)
+    noise, nugget = noise / scale, (noise + smoothing) / scale or 1e-12
+    if len(picked):
+        F = project(root(F[:, :, picked].flatten(1), nugget), F)
+        if noise:
+            F[:, :, picked] = 0
+    d, left_out = F.shape[1], predictions.shape[2] - F.shape[1]
+    rows = F.permute(2, 1, 0)  # [S d J]
+    G, f = torch.einsum("sdj,sdk->jk", rows, rows), rows[candidates]
+    one = torch.eye(d).to(F)
+    V_ii = f @ f.mT
+    VV_ii = f @ G @ f.mT + 2 * noise * V_ii + noise**2 * one
+    ratio = torch.linalg.solve(V_ii + nugget * one, VV_ii)
+    return scale * (ratio.diagonal(dim1=1, dim2=2).sum(1) + left_out * noise)
