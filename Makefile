@@ -35,7 +35,7 @@ SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.p
 	paper.py readme.py reproduce.py stats.py variants.py verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
-NBSTRIPOUT := nbstripout --verify \
+NBSTRIPOUT := nbstripout --verify --keep-id \
 	--extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
 execute = @$(PY) -m deimos.reproduce $< --scale $(SCALE) $(if $(N),--repeats $(N))

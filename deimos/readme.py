@@ -42,7 +42,7 @@ def written(readme: str, results: str) -> str:
 
 
 def _panels_together(found: pd.DataFrame) -> pd.DataFrame:
-    """Panels of which the same is claimed, with the same verdict, as one row: the lowest of them."""
+    """Panels that are claimed alike and come out alike as one row: the lowest of them."""
     stem = found.claim.str.partition(": batch size")[0]
     lowest = found.interval.str.extract(r"^\[([^,]+),", expand=False).astype(float)
     panels = found.assign(stem=stem, lowest=lowest).groupby(["where", "stem", "verdict"])
