@@ -109,7 +109,7 @@ def in_order(model: nn.Module) -> list[nn.Module]:
 
 def head_with_dropout(network: Network) -> nn.Sequential:
     """The head of one of the paper's networks, with its dropout as layers."""
-    parts = [(nn.Dropout(network.p), dense, nn.ReLU()) for dense in network.dense]
+    parts = [(nn.Dropout(network.p).eval(), dense, nn.ReLU()) for dense in network.dense]
     return nn.Sequential(*[layer for part in parts for layer in part][:-1])
 
 
