@@ -124,7 +124,8 @@ def prepare(
                 sizes[-1] += len(x)
                 yield x
 
-    expected = total if target is None and sample is None else None
+    lengths = [sample or total, 0 if target is None else shared_masks.length(target)]
+    expected = None if None in lengths else sum(lengths)
     predictions = shared_masks.predict(model, inputs(), trunk, n_masks, outputs, seed, expected)
     S, n = predictions.shape[1], sizes[0]
     whole = n if drawn is None else total

@@ -41,7 +41,7 @@ def predict(
     """Predictions of all points under J masks, on the CPU; the model is left as it was.
 
     ValueError names the first point whose predictions are no numbers, and what the model refuses.
-    `total` is the number of points, for the progress bar.
+    `total` is the number of points, where it is known: room is made for them once.
     """
     weight = next(iter(model.parameters()), torch.zeros(0))
     outputs = outputs or probabilities
@@ -49,7 +49,7 @@ def predict(
         torch.Generator(weight.device).manual_seed(seed * n_masks + j) for j in range(n_masks)
     ]
     kept: list[Masks] = [{} for _ in range(n_masks)]
-    blocks, split, done = [], None, 0
+    found, split, done = torch.empty(n_masks, 0, 0), None, 0
     with evaluating(model, trunk), tqdm(total=total, unit="point", desc="predicting") as bar:
         for x in inputs:
             x = x.to(weight.device)
@@ -71,12 +71,17 @@ def predict(
                     f"row {first} of the pool gives predictions that are NaN or infinite: see that "
                     f"its values, and the model's weights, are finite"
                 )
-            blocks.append(block)
+            if not done:
+                found = block.new_empty(n_masks, total or 0, block.shape[2])
+            if done + len(x) > found.shape[1]:  # no room: as much again
+                more = block.new_empty(n_masks, max(done, len(x)), block.shape[2])
+                found = torch.cat([found[:, :done], more], 1)
+            found[:, done : done + len(x)] = block
             done += len(x)
             bar.update(len(x))
     if not done:
         raise ValueError("the pool is empty")
-    return torch.cat(blocks, 1)
+    return found[:, :done]
 
 
 def in_two(
