@@ -70,7 +70,6 @@ def select(given: argparse.Namespace) -> None:
     )  # fmt: skip
     picks = table_of(found, pool, labels, columns)
     page = given.out.with_suffix(".html")
-    files = [given.pool, *given.labelled, *([given.matters] if given.matters else [])]
     used = {
         "pool": str(given.pool),
         "labelled": " ".join(map(str, given.labelled)),
@@ -91,7 +90,6 @@ def select(given: argparse.Namespace) -> None:
         picks.to_csv(part, index=False)
         x = pool.x[list(found.positions)]
         page_part.write_text(own_report.page(found, picks, pool, x, about), encoding="utf-8")
-    assert files
     run = own_record.log_round(found, used, data, [given.out, page])
     tell(found, given, page, run)
 

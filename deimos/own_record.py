@@ -39,10 +39,8 @@ def log_round(
         client.log_inputs(run_id, inputs)
         now = int(time.time() * 1000)
         once = {f"validation/{found.metric}": found.score, "validation/naive": found.naive}
-        for comparison, name in zip(
-            found.comparisons, ("variance_share", "distance", "diversity"), strict=False
-        ):
-            once |= {f"batch/{name}": comparison.picked, f"random_batch/{name}": comparison.random}
+        for name, one in zip(("variance_share", "distance", "kl"), found.comparisons, strict=False):
+            once |= {f"batch/{name}": one.picked, f"random_batch/{name}": one.random}
         points = [Metric(name, value, now, n) for name, value in once.items()]
         for rank, (gain, share) in enumerate(zip(found.gains, found.share(), strict=True), 1):
             points += [Metric("pick/expected_improvement", gain, now, rank)]

@@ -48,9 +48,9 @@ def page(
     worse = found.score <= found.naive if found.metric == "accuracy" else found.score >= found.naive
     always = "the commonest class" if found.metric == "accuracy" else "the mean"
     warning = (
-        f'<p class="warn">On the held-out points the model is no better than always saying {always}. '
-        f"What it is unsure of then says little: label a random batch first, or look at the labels."
-        f"</p>"
+        f'<p class="warn">On the held-out points the model is no better than always saying '
+        f"{always}. What it is unsure of then says little: label a random batch first, or look at "
+        f"the labels.</p>"
         if worse
         else ""
     )
@@ -69,13 +69,13 @@ def page(
             '<!doctype html><html lang="en"><meta charset="utf-8">',
             f"<title>{b} to label next</title><style>{STYLE}</style>",
             f"<h1>{b} of {found.n_open:,} to label next</h1>",
-            '<p class="said">Picked by expected improvement: each one is the point whose label would '
-            "most lower what the model is unsure of, over all the points that matter, given the "
-            "picks before it.</p>",
+            '<p class="said">Picked by expected improvement: each is the point whose label would '
+            "most lower the model's variance, summed over all the points that matter, given the "
+            "labels of the picks before it.</p>",
             f'<div class="numbers">{told}</div>{warning}',
-            f"<h2>How much each pick adds, and where the picks lie</h2><p>The first {half} picks hold "
-            f"half of the batch's expected improvement. Stop where a pick adds too little for the "
-            f"price of its label.</p>",
+            "<h2>How much each pick adds, and where the picks lie</h2><p>Half of the batch's "
+            f"expected improvement is that of its first {half}. Stop where a pick adds too little "
+            "for the price of its label.</p>",
             f'<div class="two">{image(own_figures.improvement(found.gains))}'
             f"{image(own_figures.from_above(found.picture))}</div>",
             "<h2>The batch against random ones of its size</h2>",
