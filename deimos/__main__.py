@@ -19,8 +19,6 @@ from deimos.downloads import whole
 from deimos.own_labels import Labels, labels_of
 from deimos.own_tables import Columns
 
-MADE = ("rank", "expected_improvement", "share", "model_says", "model_sd")
-
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m deimos", description=__doc__.splitlines()[0])
@@ -118,7 +116,7 @@ def table_of(
     `model_says` is the likeliest class or the mean, `model_sd` the sd that dropout gives it.
     """
     rows = pool.table.iloc[list(found.positions)].reset_index(drop=True)
-    rows = rows.drop(columns=[name for name in MADE if name in rows])
+    rows = rows.drop(columns=[name for name in own_report.MADE if name in rows])
     if labels.classes:
         says = [labels.classes[k] for k in found.answers.argmax(1)]
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
@@ -75,10 +76,14 @@ def composition(
     for axes, codes, name in zip(
         figure.subplots(2, 1, sharex=True), (picked, pool), ("picked", "pool"), strict=True
     ):
-        bottom = np.zeros(codes.shape[1])
+        bottom, position = np.zeros(codes.shape[1]), np.arange(1, codes.shape[1] + 1)
         for number, (base, colour) in enumerate(BASES.items()):
             height = frequencies(codes, number)
-            axes.bar(np.arange(1, len(height) + 1), height, 1.0, bottom, color=colour, label=base)
+            fixed = frequencies(pool, number) == 1  # says nothing: the same in all of them
+            for where, alpha in ((fixed, 0.25), (~fixed, 1.0)):
+                label = base if alpha == 1 else None
+                axes.bar(position[where], height[where], 1.0, bottom[where], color=colour,
+                         alpha=alpha, label=label)  # fmt: skip
             bottom += height
         axes.set(ylabel=name, yticks=[0, 1], xlim=(0.5, len(bottom) + 0.5), ylim=(0, 1))
         axes.spines[:].set_visible(False)
@@ -91,3 +96,23 @@ def composition(
 def frequencies(codes: UInt8[Tensor, "n L"], number: int) -> Float[np.ndarray, " L"]:
     """How often each position has the base of this number."""
     return (codes == number).double().mean(0).numpy()
+
+
+def before_and_after(
+    table: pd.DataFrame, n_before: int, batch_size: int, title: str = ""
+) -> Figure:
+    """The accuracy of every repeat before the batch, with it, and with a random one instead."""
+    figure = Drawing(figsize=(4.2, 3.2), layout="constrained")
+    axes, scores = figure.subplots(), table.pivot(index="repeat", columns="metric", values="value")
+    for column, colour, name in (
+        ("with_a_random_batch", ORANGE, "random batch"),
+        ("with_the_picks", BLUE, "picked by expected improvement"),
+    ):
+        lines = scores[["before", column]].dropna().T
+        axes.plot([n_before, n_before + batch_size], lines, "o-", color=colour, linewidth=1)
+        axes.plot([], [], "o-", color=colour, label=name)
+    axes.set(xlabel="labels", ylabel="test accuracy", xticks=[n_before, n_before + batch_size])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    return figure

@@ -18,14 +18,16 @@ from deimos.own_files import Points
 from deimos.rounds import Round
 
 ROWS, IMAGES = 30, 96  # of the picks that are shown
+MADE = ("rank", "expected_improvement", "share", "model_says", "model_sd")
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1020px; margin: 2em auto;
   padding: 0 1em }
 h1 { font-size: 1.5em; margin: 0 0 .2em } h2 { font-size: 1.1em; margin: 1.6em 0 .4em }
 .said { color: #555; margin: 0 } .warn { background: #fff3d6; padding: .5em .8em; margin: 1em 0 }
 .numbers { display: flex; gap: 2.2em; margin: 1.2em 0; flex-wrap: wrap }
-.numbers b { display: block; font-size: 1.5em } .numbers span { color: #555; font-size: .87em }
-.two { display: flex; gap: 1em; flex-wrap: wrap } .two img { width: 485px }
+.numbers div { max-width: 220px } .numbers b { display: block; font-size: 1.5em }
+.numbers span { color: #555; font-size: .87em }
+.two { display: flex; gap: 1em; flex-wrap: wrap; align-items: flex-start } .two img { width: 485px }
 img { max-width: 100% } .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .87em }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e5e5e5;
@@ -106,21 +108,14 @@ def looks(found: Round, picks: pd.DataFrame, pool: Points, x: Tensor) -> list[st
 
 def listed(picks: pd.DataFrame, pool: Points) -> list[tuple[str, ...]]:
     """The picks as rows of text; of a wide table the first columns alone."""
-    kept = ["rank", "expected_improvement", "share", "model_says", "model_sd"]
-    own = [name for name in picks if name not in kept][:6]
     sequence = pool.features[0] if pool.kind == "sequences" else None
-    if sequence and sequence not in own:
-        own[-1:] = [sequence]
-    rows = []
-    for row in picks[[*kept[:1], *own, *kept[1:]]].itertuples(index=False):
-        cells = dict(zip([*kept[:1], *own, *kept[1:]], row, strict=True))
-        rows.append(
-            tuple(
-                letters(str(value)) if name == sequence else html.escape(short(value))
-                for name, value in cells.items()
-            )
-        )
-    return [tuple(html.escape(name.replace("_", " ")) for name in cells), *rows]
+    own = [name for name in pool.table if name != sequence][:5]
+    own = [*own, *MADE[1:], *([sequence] if sequence else [])]
+    rows = [tuple(html.escape(name.replace("_", " ")) for name in (MADE[0], *own))]
+    for row in picks[[MADE[0], *own]].itertuples(index=False):
+        cells = [html.escape(short(value)) for value in row]
+        rows.append((*cells[:-1], letters(str(row[-1])) if sequence else cells[-1]))
+    return rows
 
 
 def letters(sequence: str) -> str:
