@@ -19,6 +19,8 @@
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
+    rounds (own_files, own_tables, own_labels, own_networks, own_report, own_figures, own_record)
+                           the same for files, as `python -m deimos select` (examples, second_round)
 
 Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in regression) ·
 n candidates · b batch size · `noise` τ⁻¹ · `smoothing` τ_s⁻¹ · `decay` C, with λ = C/N.

@@ -14,7 +14,16 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from deimos import examples, own_files, own_networks, own_record, own_report, rounds, store
+from deimos import (
+    examples,
+    own_files,
+    own_networks,
+    own_pool,
+    own_record,
+    own_report,
+    rounds,
+    store,
+)
 from deimos.downloads import whole
 from deimos.own_labels import Labels, labels_of
 from deimos.own_tables import Columns
@@ -34,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--id", help="name of the column that says which point it is")
     add.add_argument("--task", choices=("classes", "values"), help="what the labels are")
     add.add_argument("--epochs", type=int, help="of the fit; the paper's unless given")
-    add.add_argument("--masks", type=int, default=50, help="dropout masks, J")
+    add.add_argument("--masks", type=int, help="dropout masks, J; as the batch needs unless given")
     add.add_argument("--noise", type=float, help="variance of a label; a share of the model's else")
     add.add_argument("--sample", type=int, help="so many points of the pool, at random")
     add.add_argument("--seed", type=int, default=0)
@@ -60,10 +69,11 @@ def select(given: argparse.Namespace) -> None:
     classes = max(1, len(labels.classes))
     settings = own_networks.fitting(pool.kind, tuple(pool.x.shape[1:]), classes)
     settings = replace(settings, epochs=given.epochs or settings.epochs)
+    masks = given.masks or own_pool.enough_masks(given.batch, classes)
     kind = f"{len(labels.classes)} classes" if labels.classes else "values"
     print(f"pool: {len(pool.x):,} {pool.kind}; labelled: {len(said):,}, {kind}; {settings.name}")
     found = rounds.run(
-        pool, labelled, labels, given.batch, settings, n_masks=given.masks, noise=given.noise,
+        pool, labelled, labels, given.batch, settings, n_masks=masks, noise=given.noise,
         seed=given.seed, matters=data.get("matters"), sample=given.sample,
     )  # fmt: skip
     picks = table_of(found, pool, labels, columns)
@@ -77,7 +87,7 @@ def select(given: argparse.Namespace) -> None:
         "epochs": settings.epochs,
         "decay": settings.decay,
         "optimiser": settings.optimiser,
-        "masks": given.masks,
+        "masks": masks,
         "noise": "a share of the dropout variance" if given.noise is None else given.noise,
         "sample": given.sample or "all",
         "seed": given.seed,

@@ -95,7 +95,7 @@ def codes(file: Path, sequences: pd.Series) -> UInt8[Tensor, "n L"]:
 
 def is_numbers(texts: pd.Series) -> bool:
     """Whether most of a column are numbers; what is not will be told."""
-    return pd.to_numeric(texts, errors="coerce").notna().mean() > 0.5
+    return bool(pd.to_numeric(texts, errors="coerce").notna().mean() > 0.5)
 
 
 def numbers(file: Path, table: pd.DataFrame, names: list[str]) -> Float[Tensor, "n d"]:
@@ -106,4 +106,4 @@ def numbers(file: Path, table: pd.DataFrame, names: list[str]) -> Float[Tensor, 
         line, at = (int(i[0]) for i in wrong.nonzero())
         got = table[names[at]].iloc[line]
         raise ValueError(f"{file} line {line + 2} has {got!r} in {names[at]!r}, wanted a number")
-    return torch.from_numpy(values)
+    return torch.tensor(values)

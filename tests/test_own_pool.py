@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from deimos import mc_dropout, networks, shared_masks
+from deimos import mc_dropout, networks, own_pool, shared_masks
 from deimos.expected_improvement import covariance, greedy_batch
 from deimos.own_pool import prepare, select_batch
 from deimos.shared_masks import batches, one_mask, predict
@@ -217,6 +217,13 @@ def test_the_variance_is_that_of_the_papers_own_network():
     theirs = mc_dropout.predict(network, mc_dropout.trunk_features(network, x), masks)
     ratio = ours.detach().var(0) / theirs.var(0)
     assert ratio.mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "J"), [(1, 1, 50), (96, 1, 96), (25, 2, 50), (50, 10, 400), (20, 10, 180)]
+)
+def test_a_batch_has_the_masks_that_it_needs(b, c, J):
+    assert own_pool.enough_masks(b, c) == J
 
 
 def wide(pool):
