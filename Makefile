@@ -31,8 +31,10 @@ EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 RECORD := alive.py archive.py claims.py executions.py fleets.py provenance.py record.py results.py store.py tracking.py views.py
-SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py figures.py for_baal.py for_skactiveml.py limits.py own_pool.py \
-	paper.py readme.py reproduce.py stats.py variants.py verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+OWN := examples.py own_figures.py own_files.py own_labels.py own_networks.py own_pool.py own_record.py own_report.py \
+	own_tables.py rounds.py second_round.py shared_masks.py
+SCIENCE := $(filter-out $(addprefix deimos/,__init__.py __main__.py calibration.py figures.py for_baal.py for_skactiveml.py limits.py paper.py readme.py reproduce.py \
+	stats.py variants.py verdicts.py $(RECORD) $(OWN)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 NBSTRIPOUT := nbstripout --verify --keep-id \
@@ -91,6 +93,8 @@ reproduce: ## every notebook, figure and table (SCALE, N), then a table of how t
 
 notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
 	$(execute)
+
+$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,$(OWN))
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py) $(CHOSEN) \

@@ -18,7 +18,9 @@
     stats, verdicts        the paper's tests and ours, and what they say of each claim
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
-    own_pool               the next batch from a pool and a model of your own: `select_batch`
+    own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
+    rounds (own_files, own_tables, own_labels, own_networks, own_report, own_figures, own_record)
+                           the same for files, as `python -m deimos select` (examples, second_round)
     for_baal, for_skactiveml
                            the same for users of these libraries, which nothing else here needs
     variants               one setting changed at a time: which of them matter

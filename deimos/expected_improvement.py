@@ -18,6 +18,7 @@ from deimos.fast_selection import (
     centred,
     check_nuggets,
     check_predictions,
+    check_weights,
     first_best,
     in_order,
     select_with_gains,
@@ -44,12 +45,17 @@ def expected_improvement(
     candidates: Int[Tensor, " n"],
     smoothing: float = 0.0,
     floor: Float[Tensor, " S"] | None = None,
+    weights: Float[Tensor, " S"] | None = None,
 ) -> Float[Tensor, " n"]:
     """EI(i) = tr(V_i (V_ii + τ_s⁻¹I)⁻¹ V_iᵀ), with τ_s⁻¹ = `smoothing` (eqs. 5, 6).
 
+    That is Σ_j tr(V_ji (V_ii + τ_s⁻¹I)⁻¹ V_ij); with `weights`, point j counts w_j times.
     Where V_ii has no more variance than `floor` (`rounding(V)` unless given), 0/0 counts as 0.
     """
-    V_i = V[candidates].flatten(2)  # [n c Sc], since V is symmetric
+    V_i = V[candidates]  # [n c S c], since V is symmetric
+    if weights is not None:
+        V_i = V_i * check_weights(weights, len(V)).to(V).sqrt()[:, None]
+    V_i = V_i.flatten(2)  # [n c Sc]
     V_ii = V[candidates, :, candidates]  # [n c c]
     floor = (rounding(V) if floor is None else floor)[candidates]
     # tr(A B⁻¹ Aᵀ) = ‖A B^-½‖²: only c × c systems are solved, never an S × S one.
@@ -76,29 +82,35 @@ def greedy_batch(
     candidates: Int[Tensor, " n"],
     batch_size: int,
     smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
 ) -> Int[Tensor, " b"]:
     """Algorithm 1 as printed: pick the best candidate, condition on it, pick the next.
 
-    Ties go to the lowest position. Slow and plain: `select` is the same, fast.
+    Ties go to the lowest position; `weights` say how much each point matters, all the same unless
+    given. Slow and plain: `select` is the same, fast.
     """
     candidates = in_order(candidates, len(V), batch_size)
     floor, batch = rounding(V), []
     for _ in range(batch_size):
         left = candidates[~torch.isin(candidates, candidates.new_tensor(batch))]
-        best, _ = first_best(expected_improvement(V, left, smoothing, floor))
+        best, _ = first_best(expected_improvement(V, left, smoothing, floor, weights))
         batch.append(left[best].item())
         V = condition(V, batch[-1], smoothing, floor)
     return candidates.new_tensor(batch)
 
 
 def variance_removed(
-    V: Float[Tensor, "S c S c"], batch: Sequence[int] | Int[Tensor, " b"], smoothing: float = 0.0
+    V: Float[Tensor, "S c S c"],
+    batch: Sequence[int] | Int[Tensor, " b"],
+    smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
 ) -> float:
-    """By how much conditioning on a batch, in any order, lowers the trace of V."""
+    """By how much conditioning on a batch, in any order, lowers the (weighted) trace of V."""
     floor, left = rounding(V), V
     for n in torch.as_tensor(batch).tolist():
         left = condition(left, n, smoothing, floor)
-    return (variances(V) - variances(left)).sum().item()
+    lowered = variances(V) - variances(left)
+    return (lowered if weights is None else weights.to(V) * lowered).sum().item()
 
 
 def batch_improvement(
@@ -106,9 +118,11 @@ def batch_improvement(
     batch: Int[Tensor, " b"],
     noise: float = 0.0,
     smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
 ) -> float:
     """`variance_removed` from `covariance(predictions, noise)`, without that matrix."""
-    return select_with_gains(predictions, batch, len(batch), noise, smoothing)[1].sum().item()
+    gains = select_with_gains(predictions, batch, len(batch), noise, smoothing, weights)[1]
+    return gains.sum().item()
 
 
 def optimal_batch(

@@ -10,6 +10,9 @@ where a picked point leaves G in the first and stays in the second. One more lab
 c × c blocks W and Q by products of a few J-vectors with F: O(S J c²) a pick, O(S J c) memory,
 nothing S × S.
 
+Where point j matters w_j times, EI(i) = Σ_j w_j tr(V_ji W_i⁻¹ V_ij): G = Σ_j w_j f_jf_jᵀ, and in
+eq. 5, where V_ii alone has a τ⁻¹, Q_i = f_iᵀHf_i − w_i τ⁻²I and EI(i) = tr(W_i⁻¹Q_i) + 2c w_i τ⁻¹.
+
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
 
@@ -18,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
@@ -31,13 +34,15 @@ def select(
     batch_size: int,
     noise: float = 0.0,
     smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
 ) -> Int[Tensor, " b"]:
     """What `greedy_batch` picks from `covariance(predictions, noise)`, without that matrix.
 
     `noise` is τ⁻¹ (eq. 5, and classification as the authors ran it), `smoothing` is τ_s⁻¹ (eq. 6
-    as printed); at most one of them is not 0.
+    as printed); at most one of them is not 0. `weights` say how much each sample point matters,
+    candidate or not: all the same unless given.
     """
-    return select_with_gains(predictions, candidates, batch_size, noise, smoothing)[0]
+    return select_with_gains(predictions, candidates, batch_size, noise, smoothing, weights)[0]
 
 
 @contextmanager
@@ -62,15 +67,21 @@ def select_with_gains(
     batch_size: int,
     noise: float = 0.0,
     smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
 ) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
     """The batch, and the expected improvement of each of its points given those before it."""
     check_nuggets(noise, smoothing)
     check_predictions(predictions)
-    candidates = in_order(candidates, predictions.shape[1], batch_size)
+    S = predictions.shape[1]
+    candidates = in_order(candidates, S, batch_size)
     features, scale = standard_features(predictions, noise + smoothing)
-    others = torch.ones(features.shape[2], dtype=torch.bool, device=features.device)
+    others = torch.ones(S, dtype=torch.bool, device=features.device)
     others[candidates] = False
-    F, rest = features[:, :, candidates], features[:, :, others]
+    inside, outside = None, None  # the weights of candidates and others, where there are some
+    if weights is not None:
+        weights = check_weights(weights, S).to(features)
+        inside, outside = weights[candidates], weights[others]
+    F, rest = apart(features, others)
     del features
 
     eps = torch.finfo(F.dtype).eps
@@ -79,16 +90,18 @@ def select_with_gains(
     nugget = nugget or 64 * eps  # so that 0/0 is 0, and not rounding error over rounding error
     # Beside so small a nugget the outputs of a point must be told apart afresh after every pick.
     delicate = F.shape[1] > 1 and nugget < 1e-4
-    own_noise = noise * predictions.shape[2]  # what its label takes away at the point itself
-    bonus = torch.full_like(F[0, 0], own_noise + noise * F.shape[1])
+    weight = torch.ones_like(F[0, 0]) if inside is None else inside
+    own_noise = noise * predictions.shape[2] * weight  # what its label takes away at itself
+    bonus = own_noise + noise * F.shape[1] * weight
     CE = F.new_empty(2 * F.shape[1], *F.shape[1:])
     picked, gains, nothing, fresh = [], [], 0.0, False
     while True:
         if not fresh:
             F = uncorrelated(F) if delicate else F
-            M, H = torch.eye(len(F)).to(F), second_moment(F) + second_moment(rest)
-            W, Q, score = blocks(F, H, noise, nugget)
-            start, known, fresh = Q.diagonal() + noise**2, len(picked), True
+            M, H = torch.eye(len(F)).to(F), second_moment(F, inside) + second_moment(rest, outside)
+            W, Q, score = blocks(F, H, noise**2 * weight, nugget)
+            start = Q.diagonal() + noise**2 * weight[:, None]
+            known, fresh = len(picked), True
             start[picked] = 0
             greatest = start.max().item()
         total = score + bonus
@@ -96,7 +109,7 @@ def select_with_gains(
 
         # W and Q keep the rounding errors of what they were at the start. Before those can be seen
         # beside the best score, start afresh from features given the batch, which lose nothing.
-        visible = eps**-0.25 * max(top - own_noise, 0)
+        visible = eps**-0.25 * max(top - own_noise[best].item(), 0)
         stale = delicate or (
             greatest > nugget * visible and (start / W.diagonal().clamp(min=nugget)).max() > visible
         )
@@ -120,7 +133,7 @@ def select_with_gains(
         w, r = M @ x, H @ x
         e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
         if noise:
-            e.addcdiv_(w, variance, value=noise**2 / 2)
+            e.addcdiv_(w, variance, value=noise**2 / 2 * weight[best].item())
         # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
         M.addmm_(w, w.T, alpha=-1)
         H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
@@ -147,6 +160,22 @@ def standard_features(
     return F.contiguous().div_(((J - 1) * scale) ** 0.5), scale
 
 
+def apart(
+    features: Float[Tensor, "J d S"], others: Bool[Tensor, " S"]
+) -> tuple[Float[Tensor, "J d n"], Float[Tensor, "J d r"]]:
+    """The features of the candidates, and those of the `others`, which are no candidates.
+
+    Of a whole pool there is no room for a second copy: the larger part takes the place of both.
+    """
+    J, d, S = features.shape
+    most = others if others.sum() > S // 2 else ~others
+    fewer, memory, n = features[:, :, ~most], features.view(-1), d * int(most.sum())
+    for j in range(J):
+        memory[j * n : (j + 1) * n] = features[j, :, most].flatten()
+    more = memory[: J * n].view(J, d, -1)
+    return (fewer, more) if most is others else (more, fewer)
+
+
 def centred(predictions: Float[Tensor, "J S c"]) -> Float[Tensor, "J S c"]:
     """The predictions less their mean over masks, in double precision where the device has it."""
     double = torch.float32 if predictions.device.type == "mps" else torch.float64
@@ -156,18 +185,18 @@ def centred(predictions: Float[Tensor, "J S c"]) -> Float[Tensor, "J S c"]:
 
 
 def blocks(
-    F: Float[Tensor, "J c n"], H: Float[Tensor, "J J"], noise: float, nugget: float
+    F: Float[Tensor, "J c n"], H: Float[Tensor, "J J"], own: Float[Tensor, " n"], nugget: float
 ) -> tuple[Float[Tensor, "c c n"], Float[Tensor, "c c n"], Float[Tensor, " n"]]:
-    """W and Q of every candidate, and its score."""
+    """W and Q of every candidate, with `own` = w_i τ⁻², and its score."""
     _, c, n = F.shape
     W, Q, score = F.new_empty(c, c, n), F.new_empty(c, c, n), F.new_empty(n)
-    for w, q, s, f in in_parts(W, Q, score, F):
+    for w, q, s, f, o in in_parts(W, Q, score, F, own):
         Hf = project(H, f)
         for a in range(c):
             w[a, a:] = w[a:, a] = (f[:, a, None] * f[:, a:]).sum(0)
             q[a, a:] = q[a:, a] = (Hf[:, a, None] * f[:, a:]).sum(0)
         w.diagonal().add_(nugget)
-        q.diagonal().sub_(noise**2)
+        q.diagonal().sub_(o[:, None])
         s.copy_(ratio(w, q, nugget))
     return W, Q, score
 
@@ -213,9 +242,16 @@ def in_parts(W: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tenso
     return zip(*(tensor.split(points, -1) for tensor in (W, *others)), strict=True)
 
 
-def second_moment(F: Float[Tensor, "J c n"]) -> Float[Tensor, "J J"]:
-    """Σ_i f_if_iᵀ."""
-    return F.flatten(1) @ F.flatten(1).T
+def second_moment(
+    F: Float[Tensor, "J c n"], weights: Float[Tensor, " n"] | None = None
+) -> Float[Tensor, "J J"]:
+    """Σ_i w_i f_if_iᵀ."""
+    if weights is None:
+        return F.flatten(1) @ F.flatten(1).T
+    total = F.new_zeros(len(F), len(F))
+    for f, part in zip(F.split(BLOCK, -1), weights.split(BLOCK), strict=True):
+        total += (f * part).flatten(1) @ f.flatten(1).T
+    return total
 
 
 def uncorrelated(F: Float[Tensor, "J c n"]) -> Float[Tensor, "J c n"]:
@@ -263,6 +299,15 @@ def check_nuggets(noise: float, smoothing: float) -> None:
     """ValueError unless τ⁻¹ and τ_s⁻¹ are numbers from 0 and one of them is 0."""
     if not (0 <= noise < math.inf and 0 <= smoothing < math.inf) or (noise and smoothing):
         raise ValueError(f"got {noise=} and {smoothing=}, wanted one ≥ 0 and the other 0")
+
+
+def check_weights(weights: Float[Tensor, " n"], S: int) -> Float[Tensor, " S"]:
+    """The weights; ValueError unless every point has one, from 0, and some point matters."""
+    if len(weights) != S:
+        raise ValueError(f"got {len(weights)} weights for {S} points, wanted one a point")
+    if not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
+        raise ValueError("got weights that are negative, not finite or all 0, wanted numbers ≥ 0")
+    return weights
 
 
 def check_predictions(predictions: Float[Tensor, "J S c"]) -> None:

@@ -21,9 +21,10 @@ from baal.modelwrapper import ModelWrapper
 from baal.utils.array_utils import to_prob
 from torch.utils.data import DataLoader, Dataset
 
+from deimos import shared_masks
 from deimos.fast_selection import select
 from deimos.mc_dropout import mean_variance
-from deimos.own_pool import SHARES, dropout_layers, masked_predictions
+from deimos.own_pool import SHARES
 
 
 class DEIMOS(AbstractHeuristic):
@@ -107,8 +108,7 @@ class SharedMasks(ModelWrapper):
         model = self.model
         if any(isinstance(layer, Dropout | Dropout2d) for layer in model.modules()):
             model = unpatch_module(model, inplace=False)
-        layers = dropout_layers(model)
-        if not layers:
+        if not shared_masks.dropout_layers(model):
             raise ValueError(
                 f"{type(model).__name__} has no nn.Dropout, nor one that baal has patched, so that "
                 f"all iterations would be alike: add one and train with it"
@@ -117,7 +117,12 @@ class SharedMasks(ModelWrapper):
         loader = DataLoader(
             dataset, args.batch_size, num_workers=args.workers, collate_fn=args.collate_fn
         )
-        answers = masked_predictions(
-            model, layers, loader, None, iterations, lambda x: x, args.batch_size, self.seed
+        answers = shared_masks.predict(
+            model,
+            shared_masks.batches(loader),
+            n_masks=iterations,
+            outputs=lambda logits: logits,
+            seed=self.seed,
+            total=len(dataset),
         )
         yield (answers.half() if half else answers).permute(1, 2, 0).numpy()

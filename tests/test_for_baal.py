@@ -7,7 +7,6 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from deimos.expected_improvement import select
-from deimos.own_pool import dropout_layers, masked_predictions
 
 pytest.importorskip("baal", reason="baal is not there")
 from baal.active import ActiveLearningDataset, ActiveLearningLoop
@@ -15,6 +14,7 @@ from baal.active.heuristics import BALD, Variance
 from baal.bayesian.dropout import MCDropoutModule
 from baal.modelwrapper import ModelWrapper, TrainingArgs
 
+from deimos import shared_masks
 from deimos.for_baal import DEIMOS, SharedMasks
 
 J, POOL, KNOWN = 12, 60, [4, 17, 31]
@@ -41,7 +41,7 @@ def pool(dataset):
 
 
 def by_deimos(model, x, batch_size, **nugget):
-    answers = masked_predictions(model, dropout_layers(model), x, None, J, None, 100, 0)
+    answers = shared_masks.predict(model, [x], n_masks=J)
     return select(answers, torch.arange(len(x)), batch_size, **nugget).tolist()
 
 

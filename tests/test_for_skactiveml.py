@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from deimos.expected_improvement import condition, covariance, expected_improvement, select
-from deimos.own_pool import dropout_layers, masked_predictions
 
 pytest.importorskip("skactiveml", reason="scikit-activeml is not there")
 from skactiveml.base import SingleAnnotatorPoolQueryStrategy
@@ -18,6 +17,7 @@ from skactiveml.utils import MISSING_LABEL
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
+from deimos import shared_masks
 from deimos.for_skactiveml import DEIMOS
 
 S, b = 40, 5
@@ -39,7 +39,7 @@ def network(c=3):
 
 def predict(model, X):
     x = torch.as_tensor(X, dtype=torch.float32)
-    return masked_predictions(model, dropout_layers(model), x, None, 12, None, 100, 0)
+    return shared_masks.predict(model, [x], n_masks=12)
 
 
 @pytest.mark.parametrize("nugget", NUGGETS, ids=["noise", "smoothing"])

@@ -1,0 +1,114 @@
+"""A network and settings for points of one's own: those of the paper's task of the same kind.
+
+Sequences get the splicing net, images the digits' or the faces' by their size, with as many weights
+as their shape asks for; rows of numbers get the net of Fig. 1, narrower and of as many inputs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Num
+from torch import Tensor, nn
+
+from deimos import networks
+from deimos.networks import Network
+
+LARGE = 64  # pixels; beyond, images are for the faces' net
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is fitted, and the spread of the values that this was made for."""
+
+    name: str
+    build: Callable[[torch.Generator], Network]
+    epochs: int
+    decay: float
+    optimiser: str = "adam"
+    minibatch: int = 128
+    spread: float = 1.0  # sd of the paper's labels: ours are brought to it
+
+
+class Pixels(nn.Module):
+    """Grey images and RGB ones to float, channels first."""
+
+    def forward(self, x: Num[Tensor, "S *image"]) -> Tensor:
+        return (x.unsqueeze(1) if x.ndim == 3 else x).float()
+
+
+def fitting(kind: str, shape: tuple[int, ...], n_outputs: int) -> Settings:
+    """The paper's settings for points of this kind and shape."""
+    if kind == "sequences":
+        build = partial(sequences, length=shape[0], n_outputs=n_outputs)
+        return Settings("the splicing net", build, 300, 0.025, "rmsprop", spread=0.3)
+    if kind == "images" and max(shape[-2:]) > LARGE:
+        build = partial(images, shape=shape, n_outputs=n_outputs)
+        return Settings("the face net", build, 250, 2.0, spread=20.0)
+    if kind == "images":
+        decay = 0.0005 if n_outputs == 2 else 0.01
+        build = partial(images, shape=shape, n_outputs=n_outputs)
+        return Settings("the MNIST net", build, 300, decay)
+    build = partial(vectors, width=shape[0], n_outputs=n_outputs)
+    return Settings("a net of dense layers", build, 300, 0.035, minibatch=32)
+
+
+def sequences(generator: torch.Generator, length: int, n_outputs: int) -> Network:
+    """The splicing net; for classes, with another last layer."""
+    network = networks.splicing(generator, length)
+    if n_outputs > 1:
+        widths = (*network.dropout_widths, n_outputs)
+        network = Network(network.trunk, widths, network.p, network.seen)
+        networks.initialise(network, generator, dense_std=0.05)
+    return network
+
+
+def images(generator: torch.Generator, shape: tuple[int, ...], n_outputs: int) -> Network:
+    """The layers of the MNIST nets or of the face net, for images of any one size."""
+    channels = 3 if len(shape) == 3 else 1
+    if max(shape[-2:]) > LARGE:
+        trunk, hidden, p = large(channels), 150, 0.50
+    else:
+        width, p = (35, 0.30) if n_outputs == 2 else (40, 0.25)
+        trunk, hidden = small(channels, width), 128
+    try:
+        features = trunk(torch.zeros(1, *shape)).shape[1]
+    except RuntimeError as error:
+        size = " × ".join(map(str, shape[-2:]))
+        raise ValueError(f"images of {size} pixels are too small for the net: enlarge them") from (
+            error
+        )
+    network = Network(trunk, (features, hidden, n_outputs), p)
+    networks.initialise(network, generator)
+    return network
+
+
+def small(channels: int, width: int) -> nn.Sequential:
+    """The trunk of the MNIST nets."""
+    return nn.Sequential(
+        Pixels(),
+        nn.Conv2d(channels, width, 4),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 4, stride=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3),
+        nn.Flatten(),
+    )
+
+
+def large(channels: int) -> nn.Sequential:
+    """The trunk of the face net."""
+    first = nn.Conv2d(channels, 50, 4, stride=2), nn.ReLU(inplace=True)
+    second = nn.Conv2d(50, 50, 3, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+    third = nn.Conv2d(50, 100, 3), nn.ReLU(inplace=True)
+    last = nn.Conv2d(100, 100, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3)
+    return nn.Sequential(Pixels(), *first, *second, *third, *last, nn.Flatten())
+
+
+def vectors(generator: torch.Generator, width: int, n_outputs: int) -> Network:
+    """Dense layers alone, dropout before all but the first, as in Fig. 1."""
+    trunk = nn.Sequential(nn.Linear(width, 128), nn.ReLU(inplace=True))
+    network = Network(trunk, (128, 128, 64, n_outputs), p=0.20)
+    networks.initialise(network, generator)
+    return network

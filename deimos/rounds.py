@@ -1,0 +1,265 @@
+"""One round on files of one's own: fit, validate, pick, and see what the batch is worth.
+
+Two networks are fitted side by side: one without the validation points, which says how good the
+model is, and one with all labels, which picks. Points that are labelled already count in the
+covariance and are not picked; with a target population it alone counts.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from deimos import loop, mc_dropout, own_pool
+from deimos.data import Task
+from deimos.expected_improvement import batch_improvement
+from deimos.networks import Network
+from deimos.own_files import Points, known
+from deimos.own_labels import Labels, held_out
+from deimos.own_networks import Settings
+
+RANDOM_BATCHES = 5  # that the batch is compared with
+SHOWN = 1_500  # points of the pool in the picture
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A number of the batch, and its mean over random batches of the same size."""
+
+    name: str
+    picked: float
+    random: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Points in the plane of their two main directions, as the network sees them."""
+
+    pool: Float[np.ndarray, "n 2"]
+    labelled: Float[np.ndarray, "N 2"]
+    picked: Float[np.ndarray, "b 2"]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round found out: positions count the rows of the pool as it was read."""
+
+    positions: tuple[int, ...]
+    gains: tuple[float, ...]  # in units of the labels, squared
+    metric: str
+    score: float
+    naive: float  # the score of always saying the commonest class, or the mean
+    n_validation: int
+    n_open: int  # points of the pool without a label
+    comparisons: tuple[Comparison, ...]
+    answers: Float[np.ndarray, "b c"]  # what the model says of the picks, before their labels
+    spread: Float[np.ndarray, " b"]  # its sd by dropout, averaged over the outputs
+    picture: Picture
+
+    def share(self) -> tuple[float, ...]:
+        """Each pick's expected improvement in units of the first one's."""
+        return own_pool.Selection(self.positions, self.gains).share()
+
+
+def run(
+    pool: Points,
+    labelled: Points,
+    labels: Labels,
+    batch_size: int,
+    settings: Settings,
+    *,
+    n_masks: int = 50,
+    noise: float | None = None,
+    validation: float = 0.2,
+    seed: int = 0,
+    matters: Points | None = None,
+    sample: int | None = None,
+) -> Round:
+    """Fit on the labelled points and pick from those of the pool that have no label."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    open_rows = (~known(pool, labelled)).nonzero().squeeze(1)
+    if len(open_rows) < batch_size:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be picked: of the pool's {len(pool.x):,} points "
+            f"{len(open_rows):,} are not labelled yet"
+        )
+    streams = loop.Streams(seed, 1, len(labelled.x), device)
+    task, unit, centre = to_task(labelled, labels, settings, validation, streams)
+    scale = standard([pool.x, labelled.x]) if pool.kind == "vectors" else lambda x: x
+    task = replace(task, x=scale(task.x), test_x=scale(task.test_x)).to(device)
+    network, score, naive = fitted(task, settings, streams, unit)
+
+    if matters is None:
+        inputs = [pool.x[open_rows], labelled.x]
+        beside, target = range(len(open_rows), len(open_rows) + len(labelled.x)), None
+    else:
+        inputs, beside, target = [pool.x[open_rows]], (), scale(matters.x)
+    found = own_pool.prepare(
+        network,
+        scale(torch.cat(inputs)),
+        labelled=beside,
+        target=target,
+        sample=sample,
+        n_masks=n_masks,
+        noise=None if noise is None else noise / unit**2,
+        seed=seed,
+    )
+    batch = found.pick(batch_size)
+    rows = open_rows[list(batch.positions)]
+    at = torch.searchsorted(found.rows, torch.tensor(batch.positions))
+    seen, rng = found.predictions[:, at].double(), streams.numpy("random batches")
+
+    def look(x: Tensor) -> Float[Tensor, "S h"]:
+        features = mc_dropout.trunk_features(network, scale(x).to(device))
+        return mc_dropout.embeddings(network, features).double().cpu()
+
+    return Round(
+        positions=tuple(rows.tolist()),
+        gains=tuple(gain * unit**2 for gain in batch.expected_improvement),
+        metric="accuracy" if labels.classes else "rmse",
+        score=score,
+        naive=naive,
+        n_validation=len(task.test_x),
+        n_open=len(open_rows),
+        comparisons=compared(found, batch, at, lambda S: look(pool.x[open_rows[S]]), rng),
+        answers=(seen.mean(0) * unit + centre).numpy(),
+        spread=(seen.std(0).mean(1) * unit).numpy(),
+        picture=from_above(look, pool.x[open_rows], labelled.x, pool.x[rows], rng),
+    )
+
+
+def to_task(
+    labelled: Points, labels: Labels, settings: Settings, validation: float, streams: loop.Streams
+) -> tuple[Task, float, float]:
+    """The labelled points as a task; the unit and centre that values were brought to."""
+    n = max(1, round(validation * len(labels.y)))
+    out = held_out(labels, n, streams.numpy("validation"))
+    if not len(out) or len(labels.y) - len(out) < 2:
+        raise ValueError(
+            f"{len(labels.y)} labelled points are too few to hold {n} of them out to validate on: "
+            f"label three or more, and two of some class"
+        )
+    y, unit, centre = labels.y, 1.0, 0.0
+    if not labels.classes:
+        unit, centre = y.std().item() / settings.spread, y.mean().item()
+        y = (y - centre) / unit
+    task = Task(
+        name="own-pool",
+        x=labelled.x,
+        y=y,
+        train_ids=torch.arange(len(y))[~torch.isin(torch.arange(len(y)), out)],
+        test_x=labelled.x[out],
+        test_y=y[out],
+        n_classes=max(1, len(labels.classes)),
+        source="own files",
+        checksum=labelled.checksum,
+    )
+    return task, unit, centre
+
+
+def standard(parts: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Every feature less its mean, over its sd: features come in units of their own."""
+    n = sum(map(len, parts))
+    mean = sum(part.double().sum(0) for part in parts) / n
+    sd = (sum((part.double() - mean).square().sum(0) for part in parts) / n).sqrt()
+    mean, sd = mean.float(), torch.where(sd > 0, sd, 1.0).float()
+    return lambda x: (x - mean) / sd
+
+
+def fitted(
+    task: Task, settings: Settings, streams: loop.Streams, unit: float
+) -> tuple[Network, float, float]:
+    """The network that picks, fitted to all labels; the other's score, and the naive one."""
+    schedule = loop.Schedule(
+        batch_size=1,
+        n_initial=1,
+        n_acquired=0,
+        n_candidates=None,
+        epochs=settings.epochs,
+        minibatch=settings.minibatch,
+        decay=settings.decay,
+        n_masks=2,
+        n_passes=100,
+        optimiser=settings.optimiser,
+    )
+    everything = torch.arange(len(task.x), device=task.x.device)
+    steps = [-(-len(ids) // settings.minibatch) for ids in (task.train_ids, everything)]
+    with (
+        tqdm(total=settings.epochs * sum(steps), unit="step", desc="fitting") as bar,
+        ThreadPoolExecutor(
+            1 if task.x.is_cuda else 2, initializer=torch.set_num_threads, initargs=(1,)
+        ) as threads,
+    ):
+
+        def goes_on() -> bool:
+            bar.update()
+            return False
+
+        def fit(ids: Int[Tensor, " N"]) -> Network:
+            return loop.fit(task, settings.build, schedule, ids, streams, goes_on)
+
+        judged, picking = threads.map(fit, (task.train_ids, everything))
+    features = mc_dropout.trunk_features(judged, task.test_x)
+    answers = mc_dropout.predictive_mean(
+        judged, features, schedule.n_passes, streams.torch("evaluation")
+    )
+    before = task.y[task.train_ids]
+    if task.n_classes > 1:
+        naive = (task.test_y == before.mode().values).double().mean().item()
+        return picking, task.scores(answers)["accuracy"], naive
+    naive = (task.test_y - before.mean()).square().mean().sqrt().item()
+    return picking, task.scores(answers)["rmse"] * unit, naive * unit
+
+
+def compared(
+    found: own_pool.Sample,
+    batch: own_pool.Selection,
+    at: Int[Tensor, " b"],
+    look: Callable[[Tensor], Tensor],
+    rng: np.random.Generator,
+) -> tuple[Comparison, ...]:
+    """The batch against random ones: the variance that it removes, and how diverse it is."""
+    classes, weights = found.predictions.shape[2] > 1, found.weights
+    variance = found.predictions.double().var(0).sum(1)
+    variance += found.noise * found.predictions.shape[2]
+    total = (variance if weights is None else weights * variance).sum().item()
+    removed = [sum(batch.expected_improvement) / total]
+    sets = [at]
+    for _ in range(RANDOM_BATCHES):
+        drawn = rng.choice(len(found.candidates), len(at), replace=False)
+        sets.append(found.candidates[torch.from_numpy(drawn)])
+        gain = batch_improvement(found.predictions, sets[-1], found.noise, weights=weights)
+        removed.append(gain / total)
+    said = "share of the variance that the batch would remove"
+    found_out = [Comparison(said, removed[0], float(np.mean(removed[1:])))]
+    if len(at) > 1:
+        apart = [torch.pdist(look(found.rows[some])).mean().item() for some in sets]
+        said = "mean distance between two of the batch, as the network sees them"
+        found_out.append(Comparison(said, apart[0], float(np.mean(apart[1:]))))
+    if classes and len(at) > 1:
+        means = found.predictions.mean(0)
+        nats = [mc_dropout.batch_diversity(means[some]) for some in sets]
+        said = "batch diversity (symmetric KL, nats)"
+        found_out.append(Comparison(said, nats[0], float(np.mean(nats[1:]))))
+    return tuple(found_out)
+
+
+def from_above(
+    look: Callable[[Tensor], Tensor],
+    pool: Tensor,
+    labelled: Tensor,
+    picked: Tensor,
+    rng: np.random.Generator,
+) -> Picture:
+    """Penultimate activations in the plane of their two largest principal components."""
+    some = torch.from_numpy(rng.permutation(len(pool))[:SHOWN])
+    parts = [look(x) for x in (pool[some], labelled, picked)]
+    centre = parts[0].mean(0)
+    axes = torch.linalg.svd(parts[0] - centre, full_matrices=False).Vh[:2].T
+    axes = torch.nn.functional.pad(axes, (0, 2 - axes.shape[1]))
+    return Picture(*[((part - centre) @ axes).numpy() for part in parts])

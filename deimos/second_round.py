@@ -1,0 +1,64 @@
+"""What a batch is worth: the same model fitted before it, with it, and with a random one instead.
+
+A repeat starts from its own labelled points; all three models of it have the same random streams.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from deimos import loop, mc_dropout
+from deimos.data import Task
+from deimos.networks import Network
+
+CLAIM = "The picked batch brings more accuracy than a random one of its size"
+
+
+def first_labels(task: Task, schedule: loop.Schedule, repeat: int) -> Int[Tensor, " N"]:
+    """The ids that a repeat starts from."""
+    return torch.tensor(loop.initial_set(task, loop.Member("", repeat, schedule)))
+
+
+def random_batch(
+    task: Task, labelled: Int[Tensor, " N"], batch_size: int, repeat: int
+) -> Int[Tensor, " b"]:
+    """Ids drawn from what is not labelled."""
+    left = task.train_ids[~torch.isin(task.train_ids, labelled)]
+    drawn = np.random.default_rng(repeat).choice(len(left), batch_size, replace=False)
+    return left[torch.from_numpy(drawn)]
+
+
+def fitted(
+    task: Task,
+    build: loop.Build,
+    schedule: loop.Schedule,
+    repeat: int,
+    labelled: Int[Tensor, " N"],
+) -> tuple[Network, float]:
+    """A new network, trained from scratch on these labels, and its test accuracy."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    streams, task = loop.Streams(schedule.seed, repeat, 0, device), task.to(device)
+    network = loop.fit(task, build, schedule, labelled.to(device), streams)
+    answers = mc_dropout.predictive_mean(
+        network,
+        mc_dropout.trunk_features(network, task.test_x),
+        schedule.n_passes,
+        streams.torch("evaluation"),
+    )
+    return network, task.scores(answers)["accuracy"]
+
+
+def verdict(table: pd.DataFrame, scale: str) -> pd.DataFrame:
+    """Whether the batch was worth more than a random one, repeat by repeat."""
+    scores = table.pivot(index="repeat", columns="metric", values="value")
+    gap = (scores["with_the_picks"] - scores["with_a_random_batch"]).dropna()
+    ours = f"{gap.mean():+.3f} on average, {(gap > 0).sum()} of {len(gap)} repeats above"
+    if scale == "smoke":
+        said = "cannot tell (smoke scale)"
+    elif (gap > 0).all():
+        said = "holds"
+    else:
+        said = "does not hold" if (gap < 0).all() else "cannot tell (the repeats disagree)"
+    return pd.DataFrame([{"claim": CLAIM, "ours": ours, "verdict": said}])
