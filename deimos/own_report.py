@@ -32,7 +32,8 @@ img { max-width: 100% } .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .87em }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e5e5e5;
   white-space: nowrap } td.n, th.n { text-align: right }
-code { font-size: .82em; letter-spacing: -.03em } .A { color: #029e73 } .C { color: #0173b2 } .G { color: #de8f05 }
+code { font-size: .82em; letter-spacing: -.03em } .A { color: #029e73 }
+.C { color: #0173b2 } .G { color: #de8f05 }
 .T { color: #cc3333 } footer { color: #777; font-size: .8em; margin-top: 2em }
 """
 
