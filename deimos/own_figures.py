@@ -18,7 +18,7 @@ BASES = dict(zip("ACGT", (GREEN, BLUE, ORANGE, (0.8, 0.2, 0.2)), strict=True))
 
 def improvement(gains: Sequence[float], title: str = "") -> Figure:
     """Expected improvement by rank, and as a share of the first pick's on the right."""
-    figure = Drawing(figsize=(5.2, 3.2), layout="constrained")
+    figure = Drawing(figsize=(5.2, 3.6), layout="constrained")
     axes, ranks = figure.subplots(), np.arange(1, len(gains) + 1)
     axes.bar(ranks, gains, width=1.0, color=BLUE, edgecolor="white", linewidth=0.3)
     axes.set(xlabel="pick", ylabel="expected improvement", xlim=(0.4, len(gains) + 0.6))
@@ -36,7 +36,7 @@ def improvement(gains: Sequence[float], title: str = "") -> Figure:
 
 def from_above(picture: Picture, title: str = "") -> Figure:
     """Pool, labelled points and picks in the plane of the network's two main directions."""
-    figure = Drawing(figsize=(5.2, 3.8), layout="constrained")
+    figure = Drawing(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.scatter(*picture.pool.T, s=4, color=GREY, linewidths=0, label="pool")
     axes.scatter(*picture.labelled.T, s=10, color="black", linewidths=0, label="labelled")

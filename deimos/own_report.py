@@ -32,7 +32,8 @@ img { max-width: 100% } .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .87em }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e5e5e5;
   white-space: nowrap } td.n, th.n { text-align: right }
-code { font-size: .86em } .A { color: #029e73 } .C { color: #0173b2 } .G { color: #de8f05 }
+code { font-size: .82em; letter-spacing: -.03em } .A { color: #029e73 }
+.C { color: #0173b2 } .G { color: #de8f05 }
 .T { color: #cc3333 } footer { color: #777; font-size: .8em; margin-top: 2em }
 """
 
@@ -82,6 +83,8 @@ def page(
             f"{image(own_figures.from_above(found.picture))}</div>",
             "<h2>The batch against random ones of its size</h2>",
             table([("", "this batch", "random"), *rows]),
+            '<p class="said">Points that a model is unsure of look alike to it: a batch that tells '
+            "more than a random one may be less diverse.</p>",
             *looks(found, picks, pool, x),
             f"<h2>The first {min(b, ROWS)} picks</h2>" if b > 1 else "<h2>The pick</h2>",
             f'<div class="wide">{table(listed(picks.head(ROWS), pool))}</div>',

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deimos import networks, own_files, own_networks, own_record, record
+from deimos import networks, own_files, own_networks, own_record, own_report, record
 from deimos.__main__ import main
 from deimos.own_labels import labels_of
 from deimos.own_tables import Columns
@@ -201,6 +201,20 @@ def test_what_cannot_be_picked_from_is_one_sentence_and_nothing_is_written(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(says, said), said
     assert not list(place.glob("picks*")) and len(rounds_in_the_record()) == before
+
+
+def test_what_was_there_stays_until_all_of_the_new_is_whole(place, rng, monkeypatch, capsys):
+    sequence_files(place, rng)
+    (place / "picks.csv").write_text("of the last round")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(own_report, "page", full)
+    assert select(place) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert (place / "picks.csv").read_text() == "of the last round"
+    assert {f.name for f in place.iterdir()} == {"pool.csv", "labelled.csv", "picks.csv"}
 
 
 def test_an_input_is_never_replaced(place, rng, capsys):
