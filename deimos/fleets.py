@@ -41,7 +41,8 @@ def fleet(
     A run is known by its data, network, schedule, method, repeat, scale and the fingerprint of the
     code: a finished one is skipped, one that was stopped goes on after its last whole iteration.
     One that another execution is at work on is waited for. On leaving, each run gets the status
-    that its record deserves. New runs carry `tags` too.
+    that its record deserves. New runs carry `tags` too. Of an execution of a slice, all members
+    but the slice's are left to others.
     """
     _check(task, methods, repeats, schedule)
     client = store.client()
@@ -55,6 +56,8 @@ def fleet(
         "fingerprint": code_fingerprint(),
     }
     wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
+    if part := experiment.part:
+        wanted = [member for member in wanted if part.covers(schedule.batch_size, *member)]
     finished = {m for m, run in _known(experiment, identity).items() if record.is_finished(run)}
     names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):
