@@ -36,8 +36,8 @@ FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 RECORD := alive.py archive.py claims.py executions.py fleets.py provenance.py record.py results.py slices.py store.py \
 	tracking.py views.py
-SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py engine.py figures.py limits.py own_pool.py paper.py readme.py reproduce.py stats.py \
-	verdicts.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+SCIENCE := $(filter-out $(addprefix deimos/,__init__.py calibration.py engine.py figures.py limits.py own_pool.py paper.py \
+	readme.py reproduce.py stats.py verdicts.py worker.py $(RECORD)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py))

@@ -18,7 +18,7 @@ import pytest
 import tiny
 import yaml
 
-from deimos import engine, reproduce, slices
+from deimos import engine, reproduce, slices, worker
 from deimos.slices import Slice
 
 TESTS = Path(__file__).parent
@@ -102,7 +102,7 @@ def test_slices_together_record_what_the_whole_fleet_would_and_leave_no_executio
     assert len(tasks) == 4
     (tmp_path / "gate").touch()
     for task in [*tasks, tasks[0]]:
-        assert engine.work(task) == engine.Outcome(node=socket.gethostname())
+        assert worker.work(task) == worker.Outcome(node=socket.gethostname())
     pd.testing.assert_frame_equal(tiny.content(database), plain, check_exact=True)
     assert len((tmp_path / "04-tiny").read_text().splitlines()) == tiny.STEPS
     assert executions(database, "active") == []
@@ -116,7 +116,7 @@ def test_only_a_lost_record_is_worth_another_try_and_a_failure_stays_in_view(
     notebooks, database, error, again
 ):
     task = engine.tasks_of(notebooks[0], "smoke", None)[0]
-    outcome = engine.work(replace(task, cells=(f"raise {error}",)))
+    outcome = worker.work(replace(task, cells=(f"raise {error}",)))
     assert outcome.again is again and outcome.said == f"{error.partition('(')[0]}: no"
     assert executions(database, "active") == ["FAILED"]
 
@@ -130,7 +130,7 @@ def test_only_a_lost_record_is_worth_another_try_and_a_failure_stays_in_view(
 )
 def test_a_node_without_the_record_or_the_code_refuses_to_work(notebooks, change, sentence):
     task = engine.tasks_of(notebooks[0], "smoke", None)[0]
-    outcome = engine.work(replace(task, **change))
+    outcome = worker.work(replace(task, **change))
     assert re.search(sentence, outcome.said) and not outcome.again
 
 
@@ -206,7 +206,10 @@ def children(pid):
 
 
 def kill_half_way(cluster, node, database, gate, lost):
-    """SIGKILL a node and all its workers as soon as one of them has a whole iteration recorded."""
+    """SIGKILL a node and all its workers as soon as one of them has a whole iteration recorded.
+
+    Then let all others work: until now, none has come to the end of a second iteration.
+    """
     query = """
         SELECT p.value FROM runs JOIN tags p USING (run_uuid)
         JOIN tags e ON e.key = 'execution' AND e.value = runs.run_uuid
@@ -219,12 +222,14 @@ def kill_half_way(cluster, node, database, gate, lost):
         told = [processes.split("-")[-2] for (processes,) in tiny.rows(database, query)]
         return set(map(int, told)) & set(children(raylet))
 
-    tiny.wait_until(at_work)
-    lost += at_work()
-    for pid in [*children(raylet), raylet]:
-        os.kill(pid, signal.SIGKILL)
-    cluster.remove_node(node, allow_graceful=False)
-    gate.touch()
+    try:
+        tiny.wait_until(at_work, limit=300)
+        lost += at_work()
+        for pid in [*children(raylet), raylet]:
+            os.kill(pid, signal.SIGKILL)
+        cluster.remove_node(node, allow_graceful=False)
+    finally:
+        gate.touch()
 
 
 def test_a_node_that_is_killed_half_way_costs_its_unfinished_iterations_and_doubles_nothing(
@@ -235,18 +240,19 @@ def test_a_node_that_is_killed_half_way_costs_its_unfinished_iterations_and_doub
         target=kill_half_way, args=(*two_nodes, database, tmp_path / "gate", lost)
     )
     killer.start()
-    asked = ["--scale", "smoke", "--gpus-per-task", "1"]
+    asked = ["--scale", "smoke", "--gpus-per-task", "0.5"]
     assert engine.main([*map(str, notebooks), *asked]) == 0
     killer.join()
-    assert len(lost) == 1
+    assert lost
     said = capfd.readouterr().out
-    assert said.count(": again, after") == 1 and "(8 of 8)" in said
+    assert 1 <= said.count(": again, after") <= 2 and "(8 of 8)" in said
     for notebook in notebooks:
         content = tiny.content(database, notebook.stem)
         pd.testing.assert_frame_equal(content, plain, check_exact=True)
         assert (notebook.parent / f"executed/{notebook.stem}.html").exists()
     begun = sum(((tmp_path / n.stem).read_text().splitlines() for n in notebooks), [])
-    assert 2 * tiny.STEPS <= len(begun) <= 2 * tiny.STEPS + 1
+    assert 2 * tiny.STEPS < len(begun) <= 2 * tiny.STEPS + 2  # with those that were cut off
     members = "SELECT status FROM runs JOIN tags USING (run_uuid) WHERE key = 'method'"
     assert tiny.rows(database, members) == [("FINISHED",)] * 8
-    assert sorted(executions(database, "active")) == ["FINISHED", "FINISHED", "KILLED"]
+    left = executions(database, "active")
+    assert left.count("FINISHED") == 2 and left.count("KILLED") == len(left) - 2
