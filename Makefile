@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+ENGINE ?= local
 
 # An active conda environment made from environment.yml is used as it is; else .venv is made here.
 VENV := $(if $(filter deimos,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX),.venv)
@@ -21,6 +22,9 @@ endif
 ifneq ($(filter-out paper quick smoke reference,$(SCALE))$(word 2,$(SCALE)),)
 $(error SCALE is "$(SCALE)" but must be paper, quick or smoke)
 endif
+ifneq ($(filter-out local ray,$(ENGINE))$(word 2,$(ENGINE)),)
+$(error ENGINE is "$(ENGINE)" but must be local or ray)
+endif
 ifneq ($(shell case "$(N)" in (0*|*[!0-9]*) echo wrong;; esac),)
 $(error N is "$(N)" but must be a number of repeats, from 1)
 endif
@@ -30,23 +34,26 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,$(NOTEBOOKS)))
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
-RECORD := alive.py archive.py claims.py executions.py fleets.py provenance.py record.py results.py store.py tracking.py views.py
-OWN := examples.py own_figures.py own_files.py own_labels.py own_networks.py own_pool.py own_record.py own_report.py \
-	own_tables.py rounds.py second_round.py shared_masks.py
-SCIENCE := $(filter-out $(addprefix deimos/,__init__.py __main__.py calibration.py figures.py for_baal.py for_skactiveml.py limits.py paper.py readme.py reproduce.py \
-	stats.py variants.py verdicts.py $(RECORD) $(OWN)),$(wildcard deimos/*.py)) $(wildcard deimos/*.json)
+SCIENCE := $(patsubst %,deimos/%.py,data networks mc_dropout training expected_improvement fast_selection forward_backward \
+	optimality baselines batchbald k_center covering methods splits splicing faces synthetic own_data stand_ins downloads loop \
+	one_dimension) $(wildcard deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 NBSTRIPOUT := nbstripout --verify --keep-id \
 	--extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-execute = @$(PY) -m deimos.reproduce $< --scale $(SCALE) $(if $(N),--repeats $(N))
+asked = --scale $(SCALE) $(if $(N),--repeats $(N))
+on_ray = $(asked) $(if $(GPUS_PER_TASK),--gpus-per-task $(GPUS_PER_TASK))
+here = @$(PY) -m deimos.reproduce $< $(asked)
+# With DUE an experiment that is due is named, not executed.
+execute = $(if $(DUE),@echo $<,$(if $(filter ray,$(ENGINE)),@$(PY) -m deimos.engine $< $(on_ray),$(here)))
 SUBMAKE := $(MAKE) -s --no-print-directory SCALE=$(SCALE) N=$(N)
 
 .PHONY: help
 help: ## this list
 	@awk -F ' *## ' '/^[a-z].*: .*## /{sub(/:.*/, "", $$1); printf "  make %-32s %s\n", $$1, $$2}' Makefile
 	@echo; echo "SCALE=paper|quick|smoke (here $(SCALE): $(WHY)), N=repeats, PORT=5000, PYTHON=python3;"
+	@echo "ENGINE=ray runs the fleets on every GPU that Ray sees, GPUS_PER_TASK=0.5 of one for each task."
 	@echo "DEIMOS_DATA=folder is looked in before anything is downloaded. PIP_TORCH_ARGS=\"--index-url URL\""
 	@echo "takes torch from another index (such as PyTorch's own for CPUs), the rest from the lock."
 
@@ -87,7 +94,11 @@ data: $(ENV) ## fetch the data sets, or check those that are there
 reproduce: ## every notebook, figure and table (SCALE, N), then a table of how they went
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
 	@$(SUBMAKE) env
+ifeq ($(ENGINE),ray)
+	@$(PY) -m deimos.engine $$($(SUBMAKE) DUE=yes $(EXPERIMENTS)) $(on_ray) || test $$? -eq 1
+else
 	@$(SUBMAKE) --keep-going $(EXPERIMENTS) || true
+endif
 	@$(SUBMAKE) $(FIGURES) || true
 	@$(PY) -m deimos.reproduce --summary
 
@@ -99,11 +110,11 @@ $(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,$(OWN))
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py) $(CHOSEN) \
 	$(filter-out %/99-figures-and-tables.json,$(wildcard $(EXECUTED)/*.json)) | $(ENV)
-	$(execute)
+	$(here)
 
 .PHONY: figures
 figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## from the record; SCALE=reference: our kept runs
-	$(execute)
+	$(here)
 ifeq ($(SCALE),reference)
 	@$(PY) -m deimos.readme
 endif

@@ -16,8 +16,9 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from deimos import alive, record, store
+from deimos import alive, record, slices, store
 from deimos.provenance import machine
+from deimos.slices import Slice
 
 SCALES = ("paper", "quick", "smoke")
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -38,6 +39,7 @@ class Experiment:
     id: str
     scale: str
     run_id: str
+    part: Slice | None = None  # of its fleets, if it is not for this execution to run all of them
 
 
 def experiment(name: str, description: str, scale: str) -> Experiment:
@@ -61,7 +63,7 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
     processes, this = run.data.tags["processes"].split(), alive.this_process(store.locks())
     if this not in processes:
         client.set_tag(run_id, "processes", " ".join([*processes, this]))
-    return Experiment(name, id, scale, run_id)
+    return Experiment(name, id, scale, run_id, slices.read(run.data.tags.get("slice")))
 
 
 def experiment_id(name: str) -> str:
@@ -82,8 +84,11 @@ def experiment_id(name: str) -> str:
         return found.experiment_id
 
 
-def open_execution(notebook: str, scale: str) -> str:
-    """The id of a new run for one execution of a notebook: its page, figures and verdicts."""
+def open_execution(notebook: str, scale: str, part: Slice | None = None) -> str:
+    """The id of a new run for one execution of a notebook: its page, figures and verdicts.
+
+    With a `part`, of its code down to its fleets, and of these no more than that slice.
+    """
     if scale not in (*SCALES, record.REFERENCE):
         raise ValueError(f"scale {scale!r} is none of {', '.join(SCALES)}")
     end_the_dead({})
@@ -95,6 +100,9 @@ def open_execution(notebook: str, scale: str) -> str:
     tags |= {"mlflow.source.name": notebook, "mlflow.source.type": "NOTEBOOK"}
     tags[store.NOTE] = f"An execution of {notebook} at {scale} scale: its figures, tables and page."
     run_name = f"{notebook} · {scale}"
+    if part is not None:
+        tags["slice"], run_name = part.written(), f"{run_name} · {part}"
+        tags[store.NOTE] = f"One slice of the fleets of {notebook} at {scale} scale: {part}."
     run = store.client().create_run(experiment_id(notebook), tags=tags, run_name=run_name)
     if store.locks() is None:
         threading.Thread(target=_beat, args=(run.info.run_id,), daemon=True).start()
@@ -156,10 +164,10 @@ def _beat(run_id: str) -> None:
     client, seen = store.client(), {}
     while True:
         try:
-            client.set_tag(run_id, "beat", str(time.time()))
-            end_the_dead(seen)
             if client.get_run(run_id).info.status != "RUNNING":
                 return
+            client.set_tag(run_id, "beat", str(time.time()))
+            end_the_dead(seen)
         except MlflowException:  # out of reach for now; the others allow for some silence
             seen.clear()
         time.sleep(BEAT)

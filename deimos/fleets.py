@@ -42,7 +42,8 @@ def fleet(
     code: a finished one is skipped, one that was stopped goes on after its last whole iteration.
     One that another execution is at work on is waited for. On leaving, each run gets the status
     that its record deserves. `tags` are part of what a run is known by; `variant`, the run's name
-    where its method is not enough, stands in tables for the method (`variants.py`).
+    where its method is not enough, stands in tables for the method (`variants.py`). Of
+    an execution of a slice, all members but the slice's are left to others.
     """
     _check(task, methods, repeats, schedule)
     client = store.client()
@@ -57,6 +58,8 @@ def fleet(
         **tags,
     }
     wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
+    if part := experiment.part:
+        wanted = [member for member in wanted if part.covers(schedule.batch_size, *member)]
     finished = {m for m, run in _known(experiment, identity).items() if record.is_finished(run)}
     names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):

@@ -17,7 +17,7 @@ import sys
 import time
 import typing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
@@ -204,6 +204,18 @@ def execute(notebook: Path, scale: str, parameters: dict[str, object], folder: P
     return Execution(name, scale, status, round(minutes, 2), error, **counts)
 
 
+def status_file(notebook: Path) -> Path:
+    """Where it says how the last execution of a notebook went."""
+    folder = notebook.parent / "executed"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{notebook.stem}.json"
+
+
+def note(notebook: Path, execution: Execution) -> None:
+    """Write down how it went, for `summary`."""
+    status_file(notebook).write_text(json.dumps(asdict(execution), indent=1))
+
+
 def summary(notebooks: Path) -> tuple[str, bool]:
     """The closing table of `make reproduce`, and whether every notebook finished."""
     rows, said = [], []
@@ -243,14 +255,12 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(ending) != signal.SIG_IGN:  # unless nohup says otherwise
             signal.signal(ending, signal.default_int_handler)
     os.environ.update(KERNEL_ENVIRONMENT)
-    notebook, folder = given.notebook.resolve(), given.notebook.resolve().parent / "executed"
-    folder.mkdir(exist_ok=True)
-    record = folder / f"{notebook.stem}.json"
+    notebook = given.notebook.resolve()
     try:
         with alive.alone(notebook, f"executing {notebook.name}"):
-            record.unlink(missing_ok=True)
-            execution = checked_and_executed(notebook, given, folder)
-            record.write_text(json.dumps(asdict(execution), indent=1))
+            status_file(notebook).unlink(missing_ok=True)
+            execution = checked_and_executed(notebook, given, notebook.parent / "executed")
+            note(notebook, execution)
     except KeyboardInterrupt:  # while it waited for the other, or before it began
         execution = Execution(notebook.stem, given.scale, "stopped", 0.0, "nothing was begun")
     except OSError as refusal:  # there is no such notebook, or no place for its status
@@ -260,14 +270,22 @@ def main(arguments: list[str] | None = None) -> int:
     return {"finished": 0, "stopped": 130}.get(execution.status, 1)
 
 
+def parameters_for(
+    notebook: Path, scale: str, repeats: int | None, by_hand: Sequence[Sequence[str]] = ()
+) -> dict[str, object]:
+    """What differs from the notebook's own parameters; `ValueError` naming all that is wrong."""
+    common = {"scale": scale, "repeats": repeats}
+    asked = {k: v for k, v in common.items() if v is not None and k in declared(notebook)}
+    given = {name: read_value(name, value) for name, value in by_hand}
+    parameters = scale_parameters(notebook, scale) | asked | given
+    check(notebook, parameters)
+    return parameters
+
+
 def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path) -> Execution:
     """The execution that the command line asks for, or how it was refused."""
     try:
-        common = {"scale": given.scale, "repeats": given.repeats}
-        asked = {k: v for k, v in common.items() if v is not None and k in declared(notebook)}
-        by_hand = {name: read_value(name, value) for name, value in given.p}
-        parameters = scale_parameters(notebook, given.scale) | asked | by_hand
-        check(notebook, parameters)
+        parameters = parameters_for(notebook, given.scale, given.repeats, given.p)
         if given.scale == REFERENCE:
             if not notebook.stem.startswith("99-"):
                 raise ValueError(

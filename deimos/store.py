@@ -11,7 +11,7 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from deimos.data import ROOT
@@ -27,6 +28,7 @@ from deimos.data import ROOT
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 LARGEST_WRITE = 1_000  # metrics that MLflow takes at once
+LOCK = 0xDE1705  # on a PostgreSQL server, for whoever makes or migrates the database
 PATIENCE = 300.0  # seconds to wait for another process
 NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
 
@@ -67,9 +69,11 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
-    """Where an experiment's files go: beside an SQLite file; a server has a place of its own."""
-    file = sqlite_file(uri)
-    return None if file is None else str(file.parent.absolute() / "artifacts" / experiment)
+    """Where an experiment's files go: an MLflow server has a place of its own, no database has."""
+    if uri.startswith("http"):
+        return None
+    folder = (sqlite_file(uri) or own_file()).parent.absolute()
+    return str(folder / "artifacts" / experiment)
 
 
 def client() -> MlflowClient:
@@ -106,14 +110,18 @@ def locks() -> Path | None:
 def alone(uri: str) -> Iterator[None]:
     """Hold the store while it is opened: creating or migrating a database is for one at a time.
 
-    The lock is SQLite's own, on a file of its own, and so goes with the process that holds it.
-    Raises `OSError` or `sqlite3.Error` if the store cannot be reached or written.
+    The lock is the database's own, for SQLite on a file of its own, and so goes with the process
+    that holds it. Raises `OSError`, `sqlite3.Error` or `SQLAlchemyError` if the store cannot be
+    reached or written.
     """
     file = sqlite_file(uri)
-    if file is None:
-        if uri.startswith("http"):
-            _reach(uri)
+    if uri.startswith("http"):
+        _reach(uri)
         yield
+        return
+    if file is None:
+        with _locked(uri) if uri.startswith("postgresql") else nullcontext():
+            yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file.with_suffix(".lock"), timeout=PATIENCE)) as lock:
@@ -131,6 +139,18 @@ def _reach(uri: str) -> None:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
     except urllib.error.HTTPError:
         pass  # it answered, if only to ask who we are; MLflow has the credentials
+
+
+@contextmanager
+def _locked(uri: str) -> Iterator[None]:
+    """PostgreSQL's own lock on a number of ours, for as long as this connection holds."""
+    try:
+        engine = create_engine(uri, poolclass=NullPool)
+    except ImportError as lack:
+        raise OSError(f'{lack}: python -m pip install -e ".[postgresql]"') from lack
+    with engine.connect() as connection:
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+        yield
 
 
 def _bring_artifacts_home(file: Path) -> None:

@@ -140,11 +140,17 @@ def test_the_summary_lists_every_notebook_and_is_whole_only_if_all_finished(
     assert not whole and re.search(r"other +- +not run", text)
 
 
-# A Python that does what `make` asks of `deimos.reproduce` in no time: 01 fails unless N is given.
+# A Python that does what `make` asks of deimos in no time: 01 fails unless N is given, and Ray is
+# not there where a GPU is to be shared by four.
 FAKE_PYTHON = """\
 #!/bin/sh
 echo "$*" >> asked
 case "$*" in
+  *0.25) exit 2 ;;
+  *deimos.engine*) for word in $*; do case $word in
+    notebooks/*) name=$(basename $word .ipynb); touch notebooks/executed/$name.json
+      touch notebooks/executed/$name.ipynb ;;
+    esac; done; exit ;;
   *--summary*) test -e notebooks/executed/01-bad.ipynb; exit ;;
   *01-bad*smoke) exit 1 ;;
 esac
@@ -205,7 +211,24 @@ def test_make_runs_one_notebook_alone_at_the_scale_asked_for(make, tmp_path):
     assert "notebooks/02-good.ipynb --scale paper --repeats 5" in (tmp_path / "asked").read_text()
 
 
-@pytest.mark.parametrize("wrong", ["SCALE=huge", "SCALE=paper quick", "N=0", "N=two"])
+def test_make_gives_ray_the_experiments_that_are_due_together_and_draws_here(make, tmp_path):
+    ray = ("reproduce", "SCALE=smoke", "ENGINE=ray")
+    for given in ("notebooks/01-bad.ipynb notebooks/02-good.ipynb ", ""):
+        done, _ = make(*ray, "GPUS_PER_TASK=0.5")
+        engine, *others = (tmp_path / "asked").read_text().splitlines()
+        assert engine == f"-m deimos.engine {given}--scale smoke --gpus-per-task 0.5"
+        assert ("99" in "".join(others)) is bool(given) and done.returncode == 0
+    (tmp_path / "notebooks/02-good.ipynb").touch()
+    assert make(*ray)[1] == ["02", "99"]
+    (tmp_path / "notebooks/01-bad.ipynb").touch()
+    assert make("notebooks/executed/01-bad.ipynb", *ray[1:])[1] == ["01"]
+    done, run = make(*ray, "GPUS_PER_TASK=0.25", "N=3")
+    assert done.returncode != 0 and run == ["01", "02"]  # it was refused: nothing more is done
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ENGINE=dask", "SCALE=huge", "SCALE=paper quick", "N=0", "N=two"]
+)
 def test_make_refuses_a_scale_or_number_that_is_none(make, wrong):
     refused, _ = make("reproduce", wrong)
     name, value = wrong.split("=")

@@ -5,16 +5,14 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sqlite3
 import time
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 from torch import nn
 
 from deimos import executions, loop, networks, store, tracking
@@ -54,18 +52,24 @@ def build(generator: torch.Generator) -> Network:
 
 
 def experiment(
-    name="04-tiny", diary=None, repeats=REPEATS, epochs=SCHEDULE.epochs, hold=None
+    name="04-tiny",
+    diary=None,
+    repeats=REPEATS,
+    epochs=SCHEDULE.epochs,
+    hold=None,
+    gate=None,
+    methods=METHODS,
 ) -> None:
     """All of it, as a notebook's cells do it; each step that is begun is noted in `diary`.
 
-    Once `hold` steps are begun, no further one comes to its end.
+    Once `hold` steps are begun, no further one comes to its end; but all do once `gate` exists.
     """
     plain = loop._iterate
-    loop._iterate = noted_and_held(plain, diary, hold)
+    loop._iterate = noted_and_held(plain, diary, hold, gate)
     try:
         place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
         schedule = replace(SCHEDULE, epochs=epochs)
-        with tracking.fleet(place, task, "tiny", METHODS, repeats, schedule) as members:
+        with tracking.fleet(place, task, "tiny", methods, repeats, schedule) as members:
             for iteration in loop.active_learning(task, build, members):
                 tracking.log(iteration)
     finally:
@@ -104,12 +108,12 @@ def write(writer: int, seconds: float) -> None:
     client.set_tag(run_id, "written", written)
 
 
-def noted_and_held(iterate, diary, hold):
+def noted_and_held(iterate, diary, hold, gate):
     numbers = itertools.count()
 
     def step(task, build, stopped, member):
         if hold is not None and next(numbers) >= hold:
-            time.sleep(600)
+            wait_until(lambda: gate is not None and os.path.exists(gate), limit=600)
         if diary is not None:
             with open(diary, "a") as lines:
                 lines.write(f"{member.method} {member.repeat} {len(member.acquired)}\n")
@@ -122,10 +126,11 @@ def child(database, last=None, start=None, server=False, what=experiment, **how)
     """What a process does: `what`, on a database; it kills itself at its write number `last`.
 
     It waits for others at the barrier `start`. With `server`, it finds no locks beside the record.
-    What it says on its standard error is kept beside the database.
+    What it says on its standard error is kept beside a database that is a file.
     """
-    os.dup2(os.open(said(database), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
+    if not is_server(database):
+        os.dup2(os.open(said(database), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.environ["MLFLOW_TRACKING_URI"] = url(database)
     os.environ.pop("DEIMOS_EXECUTION", None)
     torch.set_num_threads(2)
     if server:
@@ -187,9 +192,19 @@ def ended(process, limit=120) -> int:
     return process.exitcode
 
 
+def is_server(database) -> bool:
+    return "://" in str(database)
+
+
+def url(database) -> str:
+    return database if is_server(database) else f"sqlite:///{database}"
+
+
 def rows(database, query) -> list[tuple]:
-    with closing(sqlite3.connect(database, timeout=60)) as connection:
-        return connection.execute(query).fetchall()
+    patience = {} if is_server(database) else {"timeout": 60}
+    engine = create_engine(url(database), poolclass=NullPool, connect_args=patience)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
 
 
 def statuses(database) -> dict[str, int]:
@@ -206,13 +221,14 @@ def steps(database) -> set[str]:
     return {step for (step,) in rows(database, query)}
 
 
-def content(database) -> pd.DataFrame:
+def content(database, name="%") -> pd.DataFrame:
     """Every value in the record but the clock's, by member; what is there twice is there twice."""
-    query = """
-        SELECT m.value AS method, r.value AS repeat, metrics.key, step, metrics.value FROM metrics
-        JOIN tags m USING (run_uuid) JOIN tags r USING (run_uuid)
+    query = f"""
+        SELECT m.value, r.value, metrics.key, step, metrics.value FROM metrics
+        JOIN tags m USING (run_uuid) JOIN tags r USING (run_uuid) JOIN runs USING (run_uuid)
+        JOIN experiments ON experiments.experiment_id = runs.experiment_id
         WHERE m.key = 'method' AND r.key = 'repeat' AND metrics.key NOT LIKE 'time/%'
-        ORDER BY 1, 2, 3, 4, 5
+        AND experiments.name LIKE '{name}'
     """
-    with closing(sqlite3.connect(database)) as connection:
-        return pd.read_sql_query(query, connection)
+    columns = ["method", "repeat", "key", "step", "value"]
+    return pd.DataFrame(sorted(rows(database, query)), columns=columns)

@@ -1,0 +1,208 @@
+"""The fleets of notebooks as tasks on every GPU that Ray sees: `make reproduce ENGINE=ray`.
+
+    python -m deimos.engine notebooks/04-mnist-7-vs-9.ipynb --scale paper --gpus-per-task 0.5
+
+A task runs a notebook's code down to its fleets, for one slice of them. When a notebook's slices
+are done, it is executed here as ever: it finds its runs finished, and draws. A task whose worker or
+node is lost is given to another, which goes on after the last whole iteration in the record; should
+Ray run one twice, the claims beside the record let only one of them work.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from deimos import executions, reproduce, store
+from deimos.provenance import code_fingerprint
+from deimos.slices import Slice
+from deimos.worker import Outcome, Task, one_machine, work
+
+INSTALL = 'ENGINE=ray needs Ray: python -m pip install -e ".[ray]", in the environment of deimos'
+RETRIES = 5  # of a task whose worker, node or record was lost
+PATIENCE = 20.0  # seconds that tasks have to end in, once told to
+
+
+def plan(notebook: Path, parameters: dict[str, object]) -> list[Slice]:
+    """A slice for each batch size, method and repeat that the parameters name; none without them.
+
+    Every list of words is one of methods. Not all need be in the fleet of each batch size: a slice
+    of no members takes seconds.
+    """
+    found = list(reproduce.assigned(notebook))
+    values = {name: value for name, _, value in found} | parameters
+    if "repeats" not in values:
+        return []
+    sizes = values.get("batch_sizes") or [values["batch_size"]]
+    lists = [values[name] for name, kind, _ in found if kind == list[str]]
+    methods = dict.fromkeys(sum(lists, []))
+    repeats = range(1, values["repeats"] + 1)
+    return [Slice(b, (method,), (n,)) for n, b, method in product(repeats, sizes, methods)]
+
+
+def code(notebook: Path, parameters: dict[str, object]) -> tuple[str, ...]:
+    """The notebook's cells with these parameters, down to the one that runs its fleets."""
+    sources = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            sources.append(cell.source)
+            if "parameters" in cell.metadata.get("tags", []):
+                sources.append("\n".join(f"{k} = {v!r}" for k, v in parameters.items()))
+            if cell.source.startswith("# Run"):
+                return tuple(sources)
+    raise ValueError(f"{notebook.name} has no cell that begins with # Run: ENGINE=ray needs it")
+
+
+def tasks_of(notebook: Path, scale: str, repeats: int | None) -> list[Task]:
+    """The tasks of one notebook; none if its parameters are wrong, as its execution will tell."""
+    try:
+        parameters = reproduce.parameters_for(notebook, scale, repeats)
+    except (ValueError, OSError):
+        return []
+    parts = plan(notebook, parameters)
+    if not parts:
+        return []
+    record = store.uri()  # which takes the password out of the environment's own
+    ours = {k: v for k, v in os.environ.items() if k.startswith(("MLFLOW_", "DEIMOS_"))}
+    environment = tuple((ours | {"MLFLOW_TRACKING_URI": record}).items())
+    host = socket.gethostname() if store.sqlite_file(record) else None
+    common = code(notebook, parameters), environment, code_fingerprint(), host
+    return [Task(notebook, scale, part, *common) for part in parts]
+
+
+def connect(ray: Any) -> None:
+    """Join the cluster that `RAY_ADDRESS` names, or start Ray on this machine, open to it alone.
+
+    Raises `ValueError` if the record is a file and there are several machines.
+    """
+    address, quiet = os.environ.get("RAY_ADDRESS"), {"log_to_driver": False}
+    # What must be there when a worker's process starts, and is no secret.
+    quiet["runtime_env"] = {"env_vars": reproduce.KERNEL_ENVIRONMENT}
+    if address:
+        ray.init(address, **quiet)
+    else:
+        ray.init("local", include_dashboard=False, **quiet)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    machines = {(node["NodeManagerHostname"], node["NodeManagerAddress"]) for node in nodes}
+    if len(machines) > 1 and store.sqlite_file(store.uri()):
+        raise ValueError(one_machine(", ".join(sorted(name for name, _ in machines))))
+
+
+def run(ray: Any, tasks: list[Task], gpus: float) -> Iterator[tuple[Task, Outcome]]:
+    """Every task and how it went, as they end; one that was lost is begun again before.
+
+    Where the cluster has GPUs a task takes this share of one; each takes a CPU.
+    """
+    share = gpus if ray.cluster_resources().get("GPU") else 0
+    # A worker ends with its task where that had a GPU: else it would keep its memory.
+    remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=0, max_calls=1 if share else 0)(
+        work
+    )
+    running, tries = {remote.remote(task): task for task in tasks}, Counter()
+    try:
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            task = running.pop(done)
+            try:
+                outcome = ray.get(done)
+            except ray.exceptions.RayError as lost:
+                outcome = Outcome(f"{type(lost).__name__}: {store.why(lost)}", True)
+            tries[task] += 1
+            if outcome.again and tries[task] <= RETRIES:
+                print(f"{task}: again, after {outcome.said}", flush=True)
+                running[remote.remote(task)] = task
+            else:
+                yield task, outcome
+    finally:
+        if running:  # left early, as by Ctrl-C
+            for ref in running:
+                ray.cancel(ref)
+            ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+
+
+def execute(ray: Any, tasks: dict[Path, list[Task]], asked: list[str], gpus: float) -> bool:
+    """The slices of these notebooks, then each notebook itself; whether all of them finished."""
+    left, whole, done = {notebook: len(its) for notebook, its in tasks.items()}, True, 0
+    all_tasks = sum(tasks.values(), [])
+    failed: dict[Path, list[str]] = {notebook: [] for notebook in tasks}
+    with closing(run(ray, all_tasks, gpus)) as outcomes:
+        for task, outcome in outcomes:
+            done += 1
+            told = outcome.said or f"finished on {outcome.node}"
+            print(f"{task}: {told} ({done} of {len(all_tasks)})", flush=True)
+            failed[task.notebook] += [f"{task.part}: {told}"] if outcome.said else []
+            left[task.notebook] -= 1
+            if left[task.notebook] == 0:
+                whole &= conclude(task.notebook, task.scale, failed[task.notebook], asked)
+    for notebook, its in tasks.items():
+        if not its:
+            whole &= conclude(notebook, "", [], asked)
+    return whole
+
+
+def conclude(notebook: Path, scale: str, failed: list[str], asked: list[str]) -> bool:
+    """Execute a notebook whose runs are all there, or say why they are not; whether it finished."""
+    if not failed:
+        code = reproduce.main([str(notebook), *asked])
+        if code == 130:
+            raise KeyboardInterrupt
+        return code == 0
+    execution = reproduce.Execution(notebook.stem, scale, "failed", 0.0, "; ".join(failed))
+    reproduce.note(notebook, execution)
+    return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 if all finished, 1 if some did not, 2 if it was refused, 130 if stopped."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", type=Path, nargs="*")
+    parser.add_argument("--scale", choices=executions.SCALES, default="paper")
+    parser.add_argument("--repeats", type=int, help="for the notebooks that have them")
+    parser.add_argument("--gpus-per-task", type=float, default=0.5, help="small nets share a GPU")
+    given = parser.parse_args(arguments)
+    if not given.notebooks:
+        return 0
+    gpus, notebooks = given.gpus_per_task, [notebook.resolve() for notebook in given.notebooks]
+    if not (0 < gpus <= 1 or gpus >= 1 and gpus.is_integer()):
+        print(f"GPUS_PER_TASK is {gpus} but must be a share of one, or whole", file=sys.stderr)
+        return 2
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux, too: 127.0.0.1 alone
+    try:
+        import ray
+    except ImportError:
+        print(INSTALL, file=sys.stderr)
+        return 2
+    asked = ["--scale", given.scale]
+    asked += ["--repeats", str(given.repeats)] if given.repeats else []
+    try:
+        store.client()  # made here, before many workers meet at it
+        tasks = {notebook: tasks_of(notebook, given.scale, given.repeats) for notebook in notebooks}
+        if any(tasks.values()):
+            connect(ray)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # where Ray had its own
+        return 0 if execute(ray, tasks, asked, gpus) else 1
+    except (ValueError, ConnectionError) as refusal:
+        print(store.why(refusal), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: what is recorded is kept; the next execution goes on from there")
+        return 130
+    finally:
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    from deimos import engine  # by the name that workers know it by
+
+    sys.exit(engine.main())
