@@ -35,8 +35,8 @@ PATIENCE = 20.0  # seconds that tasks have to end in, once told to
 def plan(notebook: Path, parameters: dict[str, object]) -> list[Slice]:
     """A slice for each batch size, method and repeat that the parameters name; none without them.
 
-    Every list of words is one of methods. Not all need be in the fleet of each batch size: a slice
-    of no members takes seconds.
+    Every list of words is one of methods, beside which there may be variants of DEIMOS. Not all
+    need be in the fleet of each batch size: a slice of no members takes seconds.
     """
     found = list(reproduce.assigned(notebook))
     values = {name: value for name, _, value in found} | parameters
@@ -44,7 +44,7 @@ def plan(notebook: Path, parameters: dict[str, object]) -> list[Slice]:
         return []
     sizes = values.get("batch_sizes") or [values["batch_size"]]
     lists = [values[name] for name, kind, _ in found if kind == list[str]]
-    methods = dict.fromkeys(sum(lists, []))
+    methods = dict.fromkeys(["deimos", *sum(lists, [])]) if lists else {}
     repeats = range(1, values["repeats"] + 1)
     return [Slice(b, (method,), (n,)) for n, b, method in product(repeats, sizes, methods)]
 
