@@ -37,6 +37,7 @@ FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 SCIENCE := $(patsubst %,deimos/%.py,data networks mc_dropout training expected_improvement fast_selection forward_backward \
 	optimality baselines batchbald k_center covering methods splits splicing faces synthetic own_data stand_ins downloads loop \
 	one_dimension) $(wildcard deimos/*.json)
+OWN := own_figures.py own_pool.py second_round.py shared_masks.py
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 NBSTRIPOUT := nbstripout --verify --keep-id \

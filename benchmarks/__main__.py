@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from deimos import executions, provenance, store, views
 
-PARTS = ("training", "selection", "batchbald", "k_center", "appendix_a", "experiment")
+PARTS = (
+    "training", "selection", "own_pool", "batchbald", "k_center", "appendix_a", "experiment",
+)  # fmt: skip
 COLUMNS = {
     "seconds": "deimos, s",
     "others": "other, s",

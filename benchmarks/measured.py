@@ -1,12 +1,14 @@
 """What benchmarks share: a contender measured in a process of its own, and the rows they fill."""
 
 import os
+import re
 import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -60,10 +62,20 @@ def measure(
     torch.set_num_threads(threads)
     prepare(*tiny)()
     run = prepare(*size)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     took = median(seconds(run) for _ in range(rounds))
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kilobytes on Linux
-    return took, more / 1024
+    return took, peak() - before
+
+
+def peak() -> float:
+    """The most memory that this process had so far, in MB.
+
+    Linux hands its parent's peak down in getrusage, but not in /proc.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on a Mac
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -10,7 +10,7 @@ Axes:  J dropout masks · S points · c outputs (1 in regression)
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 from tqdm import tqdm
 
+from deimos.fast_selection import one_thread
 from deimos.networks import Network
 
 WHOLE_CHANNELS = nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
+SMALL = 2**20  # weights of a head whose passes are too short for several cores
 NUMBERS_AT_ONCE = 2**23  # in a batch that is cut from an array, of at most 1,024 points
 Pool = Tensor | np.ndarray | Iterable
 Masks = dict[tuple[nn.Module, int], Tensor]  # by layer, and how often it was used before in a pass
@@ -58,9 +60,11 @@ def predict(
             with refusing(x):
                 split = split or in_two(model, trunk, x)
                 features, layers, passes = split[0](x), dropout_layers(split[1]), []
-                for masks, generator in zip(kept, generators, strict=True):
-                    with one_mask(layers, generator, masks):
-                        passes.append(outputs(split[1](features)).flatten(1))
+                small = sum(w.numel() for w in split[1].parameters()) < SMALL
+                with one_thread() if small else nullcontext():
+                    for masks, generator in zip(kept, generators, strict=True):
+                        with one_mask(layers, generator, masks):
+                            passes.append(outputs(split[1](features)).flatten(1))
             block = torch.stack([y.unsqueeze(1) if y.dim() == 1 else y for y in passes]).cpu()
             if block.shape[1] != len(x):
                 raise ValueError(f"the model gives {block.shape[1]} rows for {len(x)} points")
