@@ -18,6 +18,7 @@
     stats, verdicts        the paper's tests and ours, and what they say of each claim
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
+    engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
     own_pool               the next batch from a pool and a model of your own: `select_batch`
 
 Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in regression) ·
