@@ -18,6 +18,7 @@
     stats, verdicts        the paper's tests and ours, and what they say of each claim
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
+    engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
     own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
     rounds (own_files, own_tables, own_labels, own_networks, own_report, own_figures, own_record)
                            the same for files, as `python -m deimos select` (examples, second_round)

@@ -1,6 +1,6 @@
 """The README's results, written from the runs that the repository keeps: no number is typed in.
 
-`make figures SCALE=reference` puts the figure beside the kept runs and the table between two marks.
+`make figures SCALE=reference` puts the figure beside the kept runs, the tables between their marks.
 """
 
 import re
@@ -14,6 +14,8 @@ from deimos.record import REFERENCE
 README = ROOT / "README.md"
 FIGURE = "figure-3a"
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
+COST_MARKS = "<!-- costs from mlruns/reference -->", "<!-- until here, too -->"
+REPEATS, WORKERS = (3, 10, 30), (1, 8, 64)  # that the table of costs is for
 
 
 def results() -> str:
@@ -31,13 +33,35 @@ def results() -> str:
     return "\n".join([*head, *rows, "", *_gaps(table), "", *_origins(table)])
 
 
-def written(readme: str, results: str) -> str:
+def costs() -> str:
+    """For each kept experiment, how long its runs would take by repeats and workers (`hours`)."""
+    table = tracking.table(scale=REFERENCE)
+    seconds = table[table.metric.str.endswith("_seconds")]
+    head = "| kept runs, hours a run | repeats | " + " | ".join(f"{w} workers" for w in WORKERS)
+    lines = [f"{head} |".replace(" 1 workers", " 1 worker"), "|---" * (2 + len(WORKERS)) + "|"]
+    for (name, b), rows in seconds.groupby(["experiment", "batch_size"]):
+        runs = rows.groupby(["method", "repeat"]).value.sum() / 3600
+        methods = runs.index.get_level_values("method").nunique()
+        what = f"{name}, b {b}, {methods} methods: {runs.mean():.2f}, at most {runs.max():.2f}"
+        for repeats in REPEATS:
+            took = [hours(runs, methods * repeats, workers) for workers in WORKERS]
+            lines.append(f"| {what} | {repeats} | " + " | ".join(f"{h:.1f} h" for h in took) + " |")
+            what = ""
+    return "\n".join(lines)
+
+
+def hours(runs: pd.Series, n: int, workers: int) -> float:
+    """Hours for `n` runs such as these, each on one worker: shared, but never below the longest."""
+    return max(n * runs.mean() / workers, runs.max())
+
+
+def written(readme: str, results: str, marks: tuple[str, str] = MARKS) -> str:
     """The README with these results between its marks."""
-    begin, end = map(re.escape, MARKS)
-    between = f"{MARKS[0]}\n\n{results}\n\n{MARKS[1]}"
+    begin, end = map(re.escape, marks)
+    between = f"{marks[0]}\n\n{results}\n\n{marks[1]}"
     text, n = re.subn(f"{begin}.*{end}", lambda _: between, readme, flags=re.DOTALL)
     if n != 1:
-        raise ValueError(f"the README needs the marks {' and '.join(MARKS)}, once")
+        raise ValueError(f"the README needs the marks {' and '.join(marks)}, once")
     return text
 
 
@@ -91,7 +115,8 @@ def main() -> None:
     table, notes = tracking.table(scale=REFERENCE), tracking.notes(REFERENCE)
     figure = figures.draw(FIGURE, table, notes, tracking.published(REFERENCE))
     figure.savefig(archive.REFERENCES / f"{FIGURE}.png", dpi=120)
-    README.write_text(written(README.read_text(encoding="utf-8"), results()), encoding="utf-8")
+    text = written(README.read_text(encoding="utf-8"), results())
+    README.write_text(written(text, costs(), COST_MARKS), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,11 +47,12 @@ def notebooks(tmp_path, write_notebook, monkeypatch):
     made = []
     for name in ("04-tiny", "05-tiny"):
         run = RUN.format(name=name, diary=f"{tmp_path}/{name}", gate=f"{tmp_path}/gate")
-        after = f"import tiny; assert len(tiny.content('{tmp_path}/mlflow.db', '{name}')) == 110"
+        there = f"len(tiny.content('{tmp_path}/mlflow.db', '{name}'))"
+        after = f"import tiny\nassert {there} == 55 * repeats"
         path = tmp_path / f"notebooks/{name}.ipynb"
         made.append(write_notebook(path, PARAMETERS, run, after))
     (tmp_path / "notebooks/scales").mkdir()
-    smoke = {name: {"hold": 1} for name in ("04-tiny", "05-tiny")}
+    smoke = {"04-tiny": {"hold": 1}, "05-tiny": {"hold": 1, "repeats": 1}}
     (tmp_path / "notebooks/scales/smoke.yaml").write_text(yaml.safe_dump(smoke))
     return made
 
@@ -180,24 +181,34 @@ def two_nodes(notebooks, monkeypatch):
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 127.0.0.1 alone
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "disabled",
-        "RAY_raylet_start_wait_time_s": "120",  # on a busy machine
+        "RAY_raylet_start_wait_time_s": "40",
     }
     for name, value in surroundings.items():
         monkeypatch.setenv(name, value)
     pytest.importorskip("ray", reason="Ray is not installed")
     from ray.cluster_utils import Cluster
 
+    node = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000}
+    # A name short enough for sockets, which pytest's own folder has not.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        # pytest's own folder has too long a name for sockets.
-        node = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000}
         head = {"include_dashboard": False, "temp_dir": folder, **node}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster = persistent(lambda: Cluster(initialize_head=True, head_node_args=head))
         try:
-            second = cluster.add_node(**node)
+            second = persistent(lambda: cluster.add_node(**node))
             monkeypatch.setenv("RAY_ADDRESS", cluster.address)
             yield cluster, second
         finally:
             cluster.shutdown()
+
+
+def persistent(start, tries=3):
+    """On a machine so busy that its own helpers take 15 s to start, a node of Ray gives up."""
+    for left in reversed(range(tries)):
+        try:
+            return start()
+        except Exception as failed:
+            if left == 0 or "timed out during startup" not in str(failed):
+                raise
 
 
 def children(pid):
@@ -245,14 +256,15 @@ def test_a_node_that_is_killed_half_way_costs_its_unfinished_iterations_and_doub
     killer.join()
     assert lost
     said = capfd.readouterr().out
-    assert 1 <= said.count(": again, after") <= 2 and "(8 of 8)" in said
-    for notebook in notebooks:
-        content = tiny.content(database, notebook.stem)
-        pd.testing.assert_frame_equal(content, plain, check_exact=True)
+    assert 1 <= said.count(": again, after") <= 2 and "(6 of 6)" in said
+    for notebook, expected in zip(notebooks, (plain, plain[plain.repeat == "1"]), strict=True):
+        content, expected = tiny.content(database, notebook.stem), expected.reset_index(drop=True)
+        pd.testing.assert_frame_equal(content, expected, check_exact=True)
         assert (notebook.parent / f"executed/{notebook.stem}.html").exists()
     begun = sum(((tmp_path / n.stem).read_text().splitlines() for n in notebooks), [])
-    assert 2 * tiny.STEPS < len(begun) <= 2 * tiny.STEPS + 2  # with those that were cut off
+    steps = tiny.STEPS + tiny.STEPS // 2
+    assert steps < len(begun) <= steps + 2  # with those that were cut off
     members = "SELECT status FROM runs JOIN tags USING (run_uuid) WHERE key = 'method'"
-    assert tiny.rows(database, members) == [("FINISHED",)] * 8
+    assert tiny.rows(database, members) == [("FINISHED",)] * 6
     left = executions(database, "active")
     assert left.count("FINISHED") == 2 and left.count("KILLED") == len(left) - 2

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 
 from deimos import archive, readme
@@ -14,23 +15,30 @@ def kept(tmp_path_factory, empty_database):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
         archive.read_references()
-        yield readme.results()
+        yield readme.results(), readme.costs()
 
 
 def test_the_readme_says_what_the_kept_runs_say(kept):
-    text = readme.README.read_text(encoding="utf-8")
-    assert readme.written(text, kept) == text
-    assert kept.count("\n|") > 10
+    text, (results, costs) = readme.README.read_text(encoding="utf-8"), kept
+    assert readme.written(text, results) == text
+    assert readme.written(text, costs, readme.COST_MARKS) == text
+    assert results.count("\n|") > 10 and costs.count("\n|") > 3
 
 
 def test_nothing_that_small_or_stand_in_runs_decide_is_in_it(kept):
-    assert "quick scale" not in kept and "smoke" not in kept
-    assert "not the paper's data" not in kept
+    results, _ = kept
+    assert "quick scale" not in results and "smoke" not in results
+    assert "not the paper's data" not in results
 
 
 def test_a_readme_without_its_marks_is_refused(kept):
     with pytest.raises(ValueError, match="needs the marks"):
-        readme.written("# deimos", kept)
+        readme.written("# deimos", kept[0])
+
+
+def test_runs_are_shared_among_workers_but_none_is_cut_in_two():
+    runs = pd.Series([1.0, 2.0, 3.0])
+    assert [readme.hours(runs, 12, workers) for workers in (1, 4, 8, 64)] == [24.0, 6.0, 3.0, 3.0]
 
 
 def test_kept_runs_are_small_enough_for_git():
