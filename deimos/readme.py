@@ -68,7 +68,7 @@ def written(readme: str, results: str, marks: tuple[str, str] = MARKS) -> str:
 def _panels_together(found: pd.DataFrame) -> pd.DataFrame:
     """Panels that are claimed alike and come out alike as one row: the lowest of them."""
     stem = found.claim.str.partition(": batch size")[0]
-    lowest = found.interval.str.extract(r"^\[([^,]+),", expand=False).astype(float)
+    lowest = pd.to_numeric(found.interval.str.strip("[]").str.split(",").str[0], errors="coerce")
     panels = found.assign(stem=stem, lowest=lowest).groupby(["where", "stem", "verdict"])
     several = found[(panels.transform("size") > 1) & (panels.lowest.transform("min") == lowest)]
     counts = panels.transform("size")[several.index].astype(str)

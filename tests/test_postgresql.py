@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import tiny
 from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from deimos import archive, readme, store
 
@@ -45,11 +46,20 @@ def server(tmp_path_factory):
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     running = subprocess.Popen([programs() / "postgres", "-D", folder / "data", *options], **how)
     try:
-        tiny.wait_until((folder / ".s.PGSQL.5432").exists, running)
-        yield f"postgresql://deimos@/{{}}?host={folder}"
+        address = f"postgresql://deimos@/{{}}?host={folder}"
+        tiny.wait_until(lambda: answers(address.format("postgres")), running)
+        yield address
     finally:
         running.send_signal(signal.SIGINT)  # which ends its sessions
         running.wait(20)
+
+
+def answers(address):
+    try:
+        ask(address, "SELECT 1")
+    except OperationalError:  # it has its socket before it is ready
+        return False
+    return True
 
 
 def ask(address, statement):
