@@ -63,7 +63,7 @@ env: $(ENV) ## the environment: every package at the version and hash of require
 $(ENV): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("deimos needs Python 3.11 \
 	or newer and $(PYTHON) is %d.%d: name another, as in make PYTHON=python3.12" % v[:2])'
-	@echo "Installing requirements.lock into $(VENV): 7 GB, about 4 minutes the first time."
+	@echo "Installing requirements.lock into $(VENV): 7 GB, about 5 minutes the first time."
 	@test -n "$(filter-out .venv,$(VENV))" || $(PYTHON) -m venv .venv
 ifdef PIP_TORCH_ARGS
 	@$(PY) -m pip install --quiet $(PIP_TORCH_ARGS) $$(awk '/^torch(vision)?==/ {print $$1}' requirements.lock)
