@@ -1,6 +1,7 @@
 """What a worker does: a notebook's code down to its fleets, for one slice of them."""
 
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ def work(task: Task) -> Outcome:
     if code_fingerprint() != task.fingerprint:
         return Outcome(f"{here} has other code of deimos: install the same commit on every node")
     run_id, status = None, "stopped"
+    # Ray's way to stop a task does not wake a main thread that waits for others: this does.
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
     try:
         run_id = executions.open_execution(task.notebook.stem, task.scale, task.part)
         os.environ["DEIMOS_EXECUTION"] = run_id
@@ -62,6 +66,7 @@ def work(task: Task) -> Outcome:
         lost = isinstance(problem, (ConnectionError, MlflowException))
         return Outcome(f"{type(problem).__name__}: {store.why(problem)}", lost, here)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         os.environ.pop("DEIMOS_EXECUTION", None)
         if run_id is not None:
             executions.close_execution(run_id, status)
