@@ -25,11 +25,6 @@ SCHEDULE = Schedule(
     noise=1e-4, n_masks=8, n_passes=5, seed=3,
 )  # fmt: skip
 METHODS, REPEATS = ("deimos", "max_variance"), 2
-MEMBERS = """
-    SELECT status FROM runs JOIN tags USING (run_uuid) JOIN experiments
-    ON experiments.experiment_id = runs.experiment_id
-    WHERE key = 'method' AND experiments.name LIKE '{}'
-"""
 STEPS = len(METHODS) * REPEATS * 4
 
 # Its children are born with everything imported, and with no thread of ours running.
