@@ -5,10 +5,12 @@ python -m benchmarks --full selection     some of them, at the paper's sizes
 """
 
 import argparse
+import time
 from dataclasses import asdict
 from importlib import import_module
 
 import pandas as pd
+from mlflow.entities import Metric
 from tqdm import tqdm
 
 from deimos import executions, provenance, store, views
@@ -55,12 +57,12 @@ def keep(table: pd.DataFrame, machine: dict[str, str], full: bool) -> str:
     client.set_experiment_tag(place, store.NOTE, QUESTION)
     name = f"{'full' if full else 'short'} · {machine['device']} · {machine['commit'][:7]}"
     run = client.create_run(place, tags={"kind": "benchmark", **machine}, run_name=name)
+    now, points = int(time.time() * 1000), []
     for row in table.itertuples():
         label = views.key(f"{row.what} {row.against}")
-        values = {"seconds": row.seconds, "times": row.times}
-        for metric, value in values.items():
-            if value == value:
-                client.log_metric(run.info.run_id, f"{metric}/{label}", value)
+        values = {f"seconds/{label}": row.seconds, f"times/{label}": row.times}
+        points += [Metric(name, x, now, 0) for name, x in values.items() if x == x]
+    store.log_metrics(run.info.run_id, points)
     place = executions.Experiment("benchmarks", place, "", run.info.run_id)
     executions.log_table(place, table.rename(columns=COLUMNS), "benchmarks")
     client.set_terminated(run.info.run_id)

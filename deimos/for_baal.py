@@ -23,8 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deimos import shared_masks
 from deimos.fast_selection import select
-from deimos.mc_dropout import mean_variance
-from deimos.own_pool import SHARES
+from deimos.own_pool import usual_noise
 
 
 class DEIMOS(AbstractHeuristic):
@@ -64,8 +63,7 @@ class DEIMOS(AbstractHeuristic):
         answers = torch.from_numpy(predictions).permute(2, 0, 1)  # [J S c]
         noise = self.noise
         if noise is None:
-            share = SHARES[answers.shape[2] > 1] * mean_variance(answers)
-            noise = 0.0 if self.smoothing else share
+            noise = 0.0 if self.smoothing else usual_noise(answers)
         n = len(predictions)
         batch_size = min(self.query_size, n)  # the last of a pool may be fewer
         picked = select(answers, torch.arange(n), batch_size, noise, self.smoothing)

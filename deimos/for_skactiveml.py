@@ -19,8 +19,7 @@ from skactiveml.utils import MISSING_LABEL
 from torch import Tensor
 
 from deimos.fast_selection import project, root, select, standard_features
-from deimos.mc_dropout import mean_variance
-from deimos.own_pool import SHARES
+from deimos.own_pool import usual_noise
 
 Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
 
@@ -80,8 +79,7 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
             )
         noise = self.noise
         if noise is None:
-            share = SHARES[predictions.shape[2] > 1] * mean_variance(predictions)
-            noise = 0.0 if self.smoothing else share
+            noise = 0.0 if self.smoothing else usual_noise(predictions)
         asked = torch.as_tensor(mapping)
         picked = select(predictions, asked, batch_size, noise, self.smoothing)
         if not return_utilities:

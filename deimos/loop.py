@@ -172,16 +172,13 @@ def _iterate(task: Task, build: Build, stopped: Callable[[], bool], member: Memb
     began = time.perf_counter()
     network = fit(task, build, schedule, labelled, streams, stopped)
     fitted = time.perf_counter()
-    features = mc_dropout.trunk_features(network, task.test_x)
-    answers = mc_dropout.predictive_mean(
-        network, features, schedule.n_passes, streams.torch("evaluation")
-    )
+    scores = evaluate(task, network, schedule.n_passes, streams)
     evaluated = time.perf_counter()
     acquired, seen = (), {}
     if n_acquired < schedule.n_acquired:
         acquired, seen = _acquire(task, network, member, labelled, streams)
     metrics = {
-        **{f"test/{name}": score for name, score in task.scores(answers).items()},
+        **{f"test/{name}": score for name, score in scores.items()},
         **seen,
         "time/fit_seconds": fitted - began,
         "time/evaluate_seconds": evaluated - fitted,
@@ -211,6 +208,13 @@ def fit(
         dropout=streams.torch("dropout"),
         stopped=stopped,
     )
+
+
+def evaluate(task: Task, network: Network, n_passes: int, streams: Streams) -> dict[str, float]:
+    """Test scores of the mean of `n_passes` predictions with fresh masks."""
+    features = mc_dropout.trunk_features(network, task.test_x)
+    answers = mc_dropout.predictive_mean(network, features, n_passes, streams.torch("evaluation"))
+    return task.scores(answers)
 
 
 def _acquire(

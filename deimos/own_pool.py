@@ -144,7 +144,7 @@ def prepare(
         if weights is not None:
             matter[:n] = check_weights(torch.as_tensor(weights).double().flatten(), whole)[rows]
     if noise is None:
-        noise = SHARES[predictions.shape[2] > 1] * mean_variance(predictions)
+        noise = usual_noise(predictions)
     candidates = (~torch.isin(rows, known)).nonzero().squeeze(1)
     return Sample(predictions, rows, candidates, float(noise), matter)
 
@@ -180,3 +180,8 @@ def enough_masks(batch_size: int, n_outputs: int) -> int:
     in each of five repeats with 400.
     """
     return min(400, max(50, batch_size * max(1, n_outputs - 1)))
+
+
+def usual_noise(predictions: Float[Tensor, "J S c"]) -> float:
+    """τ⁻¹ as a share of the mean dropout variance, amid the ranges of App. E."""
+    return SHARES[predictions.shape[2] > 1] * mean_variance(predictions)

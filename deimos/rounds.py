@@ -204,15 +204,12 @@ def fitted(
             return loop.fit(task, settings.build, schedule, ids, streams, goes_on)
 
         judged, picking = threads.map(fit, (task.train_ids, everything))
-    features = mc_dropout.trunk_features(judged, task.test_x)
-    answers = mc_dropout.predictive_mean(
-        judged, features, schedule.n_passes, streams.torch("evaluation")
-    )
+    scores = loop.evaluate(task, judged, schedule.n_passes, streams)
     if task.n_classes > 1:
         naive = task.y.bincount().max().item() / len(task.y)
-        return picking, task.scores(answers)["accuracy"], naive
+        return picking, scores["accuracy"], naive
     naive = (task.test_y - task.y[task.train_ids].mean()).square().mean().sqrt().item()
-    return picking, task.scores(answers)["rmse"] * unit, naive * unit
+    return picking, scores["rmse"] * unit, naive * unit
 
 
 def compared(

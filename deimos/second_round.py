@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from deimos import loop, mc_dropout
+from deimos import loop
 from deimos.data import Task
 from deimos.networks import Network
 
@@ -41,13 +41,7 @@ def fitted(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     streams, task = loop.Streams(schedule.seed, repeat, 0, device), task.to(device)
     network = loop.fit(task, build, schedule, labelled.to(device), streams)
-    answers = mc_dropout.predictive_mean(
-        network,
-        mc_dropout.trunk_features(network, task.test_x),
-        schedule.n_passes,
-        streams.torch("evaluation"),
-    )
-    return network, task.scores(answers)["accuracy"]
+    return network, loop.evaluate(task, network, schedule.n_passes, streams)["accuracy"]
 
 
 def verdict(table: pd.DataFrame, scale: str) -> pd.DataFrame:
