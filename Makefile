@@ -37,7 +37,6 @@ FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 SCIENCE := $(wildcard $(patsubst %,deimos/%.py,data networks mc_dropout training expected_improvement fast_selection forward_backward \
 	optimality baselines batchbald k_center covering methods splits splicing faces synthetic own_data stand_ins downloads loop \
 	one_dimension) deimos/*.json)
-OWN := own_figures.py own_pool.py second_round.py shared_masks.py
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 NBSTRIPOUT := nbstripout --verify --keep-id \
@@ -106,7 +105,7 @@ endif
 notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
 	$(execute)
 
-$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,$(OWN))
+$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,own_figures.py own_pool.py second_round.py shared_masks.py)
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py) $(CHOSEN) \

@@ -99,18 +99,22 @@ def mnist_0_to_9(generator: torch.Generator) -> Network:
 
 
 def _mnist(generator: torch.Generator, channels: int, n_classes: int, p: float) -> Network:
-    trunk = nn.Sequential(
+    network = Network(digits_trunk(1, channels), (9 * channels, 128, n_classes), p, seen=(23, 23))
+    initialise(network, generator)
+    return network
+
+
+def digits_trunk(n_colours: int, channels: int) -> nn.Sequential:
+    """The convolutions of the MNIST nets."""
+    return nn.Sequential(
         _Pixels(),
-        nn.Conv2d(1, channels, 4),  # 28 → 25, of which 20 are seen
+        nn.Conv2d(n_colours, channels, 4),  # 28 → 25, of which 20 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(channels, channels, 4, stride=2),  # 25 → 11, of which 9 are seen
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3),  # 11 → 3
         nn.Flatten(),
     )
-    network = Network(trunk, (9 * channels, 128, n_classes), p, seen=(23, 23))
-    initialise(network, generator)
-    return network
 
 
 class _OneHot(nn.Module):
@@ -153,9 +157,16 @@ def splicing(generator: torch.Generator, length: int = 101) -> Network:
 
 def face_age(generator: torch.Generator) -> Network:
     """The net of the face-age experiments: 700,501 weights, p = 0.50."""
-    trunk = nn.Sequential(
+    network = Network(faces_trunk(3), (6 * 6 * 100, 150, 1), p=0.50, seen=(180, 180))
+    initialise(network, generator)
+    return network
+
+
+def faces_trunk(n_colours: int) -> nn.Sequential:
+    """The convolutions of the face net."""
+    return nn.Sequential(
         _Pixels(),
-        nn.Conv2d(3, 50, 4, stride=2),  # 200 → 99, of which 89 are seen
+        nn.Conv2d(n_colours, 50, 4, stride=2),  # 200 → 99, of which 89 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(50, 50, 3, stride=2),  # 99 → 49, of which 44 are seen
         nn.ReLU(inplace=True),
@@ -167,6 +178,3 @@ def face_age(generator: torch.Generator) -> Network:
         nn.MaxPool2d(3),  # 20 → 6
         nn.Flatten(),
     )
-    network = Network(trunk, (6 * 6 * 100, 150, 1), p=0.50, seen=(180, 180))
-    initialise(network, generator)
-    return network

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Num
-from torch import Tensor, nn
+from torch import nn
 
 from deimos import networks
 from deimos.networks import Network
@@ -29,13 +28,6 @@ class Settings:
     optimiser: str = "adam"
     minibatch: int = 128
     spread: float = 1.0  # sd of the paper's labels: ours are brought to it
-
-
-class Pixels(nn.Module):
-    """Grey images and RGB ones to float, channels first."""
-
-    def forward(self, x: Num[Tensor, "S *image"]) -> Tensor:
-        return (x.unsqueeze(1) if x.ndim == 3 else x).float()
 
 
 def fitting(kind: str, shape: tuple[int, ...], n_outputs: int) -> Settings:
@@ -66,12 +58,12 @@ def sequences(generator: torch.Generator, length: int, n_outputs: int) -> Networ
 
 def images(generator: torch.Generator, shape: tuple[int, ...], n_outputs: int) -> Network:
     """The layers of the MNIST nets or of the face net, for images of any one size."""
-    channels = 3 if len(shape) == 3 else 1
+    n_colours = 3 if len(shape) == 3 else 1
     if max(shape[-2:]) > LARGE:
-        trunk, hidden, p = large(channels), 150, 0.50
+        trunk, hidden, p = networks.faces_trunk(n_colours), 150, 0.50
     else:
         width, p = (35, 0.30) if n_outputs == 2 else (40, 0.25)
-        trunk, hidden = small(channels, width), 128
+        trunk, hidden = networks.digits_trunk(n_colours, width), 128
     try:
         features = trunk(torch.zeros(1, *shape)).shape[1]
     except RuntimeError as error:
@@ -82,28 +74,6 @@ def images(generator: torch.Generator, shape: tuple[int, ...], n_outputs: int) -
     network = Network(trunk, (features, hidden, n_outputs), p)
     networks.initialise(network, generator)
     return network
-
-
-def small(channels: int, width: int) -> nn.Sequential:
-    """The trunk of the MNIST nets."""
-    return nn.Sequential(
-        Pixels(),
-        nn.Conv2d(channels, width, 4),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 4, stride=2),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(3),
-        nn.Flatten(),
-    )
-
-
-def large(channels: int) -> nn.Sequential:
-    """The trunk of the face net."""
-    first = nn.Conv2d(channels, 50, 4, stride=2), nn.ReLU(inplace=True)
-    second = nn.Conv2d(50, 50, 3, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(2)
-    third = nn.Conv2d(50, 100, 3), nn.ReLU(inplace=True)
-    last = nn.Conv2d(100, 100, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3)
-    return nn.Sequential(Pixels(), *first, *second, *third, *last, nn.Flatten())
 
 
 def vectors(generator: torch.Generator, width: int, n_outputs: int) -> Network:
