@@ -3,8 +3,8 @@
 The plain twin is what a reader of the paper would write: the whole input, layers in their default
 memory order, `nn.Dropout`, `torch.optim`, every core on one net. Both train the same networks on
 the same number of points for the same number of steps, each in a process of its own, ours with the
-environment that notebooks are executed in; the rounds alternate. With --full there are as many
-members as the paper's experiments have, on faces too.
+environment that notebooks are executed in; the rounds alternate, and one of ours is in half
+precision. With --full there are as many members as the paper's experiments have, on faces too.
 """
 
 from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
                 stepper.step()
 
 
-def fleet(net: Net, x: Tensor, y: Tensor, members: int) -> None:
+def fleet(net: Net, x: Tensor, y: Tensor, members: int, precision: str = "float32") -> None:
     """As `loop.active_learning` does it: a member a thread, a thread a core."""
     threads = 1 if x.device.type == "cuda" else torch.get_num_threads()
 
@@ -123,6 +123,7 @@ def fleet(net: Net, x: Tensor, y: Tensor, members: int) -> None:
             optimiser=net.optimiser,
             order=order,
             dropout=dropout,
+            precision=precision,
         )
 
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -146,16 +147,19 @@ def rows(full: bool) -> Iterator[Row]:
             continue
         members, points = net.members if full else 4, len(net.draw(torch.Generator()))
         steps = members * EPOCHS * -(-points // MINIBATCH)
+        halved = partial(fleet, precision="bfloat16")
         with fresh(reproduce.KERNEL_ENVIRONMENT) as ours, fresh() as theirs:
-            for train, call in ((fleet, ours), (one_by_one, theirs)):
+            calls = (ours, fleet), (ours, halved), (theirs, one_by_one)
+            for call, train in calls:
                 call(once, train, name, 2)  # what a first fit sets up is not counted
             took = [
-                (ours(once, fleet, name, members), theirs(once, one_by_one, name, members))
+                [call(once, train, name, members) / steps for call, train in calls]
                 for _ in range(5 if full else 3)
             ]
-        ratios = [b / a for a, b in took]
-        ours, theirs = (median(times) / steps for times in zip(*took, strict=True))
-        speeds = f"{1 / ours:.1f} and {1 / theirs:.1f} steps/s"
-        note = f"{speeds}; {min(ratios):.1f} to {max(ratios):.1f} times"
-        what = f"a training step, {name}, fleet of {members}"
-        yield Row(what, "eager, one by one", ours, theirs, note=note)
+        for i, how in enumerate(("", ", bfloat16")):
+            ratios = [times[-1] / times[i] for times in took]
+            ours, theirs = (median(times[j] for times in took) for j in (i, -1))
+            speeds = f"{1 / ours:.1f} and {1 / theirs:.1f} steps/s"
+            note = f"{speeds}; {min(ratios):.1f} to {max(ratios):.1f} times"
+            what = f"a training step, {name}, fleet of {members}{how}"
+            yield Row(what, "eager, one by one", ours, theirs, note=note)

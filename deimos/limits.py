@@ -11,7 +11,7 @@ from typing import Any
 
 from deimos.data import Task
 from deimos.methods import by_name
-from deimos.training import OPTIMISERS
+from deimos.training import OPTIMISERS, PRECISIONS
 
 # The smallest value that means something; one mask or sample alone has no variance.
 LEAST = {
@@ -36,6 +36,7 @@ LEAST = {
 WORDS = {
     "methods": tuple(by_name(0.0, 0.0)),
     "optimiser": tuple(OPTIMISERS),
+    "precision": tuple(PRECISIONS),
     "initial_sets": ("authors", "random"),
     "scale": ("paper", "quick", "smoke", "reference"),
 }

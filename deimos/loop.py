@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -50,6 +50,9 @@ class Schedule:
     optimiser: str = "adam"
     initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
     seed: int = 0
+    precision: str = field(
+        default_factory=training.asked_precision
+    )  # of the trunk while it is fitted
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ def fit(
         optimiser=schedule.optimiser,
         order=streams.torch("minibatch order"),
         dropout=streams.torch("dropout"),
+        precision=schedule.precision,
         stopped=stopped,
     )
 

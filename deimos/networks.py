@@ -1,7 +1,9 @@
 """The paper's networks: a deterministic trunk, then dense layers that follow a dropout (App. D).
 
 Dropout stands before every dense layer of the head and nowhere else, so the trunk's output is the
-same in every Monte-Carlo pass and is computed once per point; only the head is sampled.
+same in every Monte-Carlo pass and is computed once per point; only the head is sampled. Where the
+paper pools rectified units, ours rectify pooled ones: the same values and gradients to the last
+bit, since a maximum and max(0, ·) commute, with a fraction of the units to rectify.
 
 Axes:  J dropout masks · S points · d features · c outputs (1 in regression)
 """
@@ -111,8 +113,8 @@ def digits_trunk(n_colours: int, channels: int) -> nn.Sequential:
         nn.Conv2d(n_colours, channels, 4),  # 28 → 25, of which 20 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(channels, channels, 4, stride=2),  # 25 → 11, of which 9 are seen
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(3),  # 11 → 3
+        nn.ReLU(inplace=True),
         nn.Flatten(),
     )
 
@@ -143,11 +145,11 @@ def splicing(generator: torch.Generator, length: int = 101) -> Network:
     trunk = nn.Sequential(
         _OneHot(),
         nn.Conv2d(4, 101, (1, 4)),  # 101 → 98, of which 90 are seen
-        nn.ReLU(inplace=True),
         nn.MaxPool2d((1, 3)),  # 98 → 32, of which 30 are seen
-        nn.Conv2d(101, 50, (1, 4)),  # 32 → 29, of which 27 are seen
         nn.ReLU(inplace=True),
+        nn.Conv2d(101, 50, (1, 4)),  # 32 → 29, of which 27 are seen
         nn.MaxPool2d((1, 3)),  # 29 → 9
+        nn.ReLU(inplace=True),
         nn.Flatten(),
     )
     network = Network(trunk, (50 * pooled, 50, 1), p=0.15, seen=(9 * pooled + 12,))
@@ -169,12 +171,12 @@ def faces_trunk(n_colours: int) -> nn.Sequential:
         nn.Conv2d(n_colours, 50, 4, stride=2),  # 200 → 99, of which 89 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(50, 50, 3, stride=2),  # 99 → 49, of which 44 are seen
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),  # 49 → 24, of which 22 are seen
+        nn.ReLU(inplace=True),
         nn.Conv2d(50, 100, 3),  # 24 → 22, of which 20 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(100, 100, 3),  # 22 → 20, of which 18 are seen
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(3),  # 20 → 6
+        nn.ReLU(inplace=True),
         nn.Flatten(),
     )

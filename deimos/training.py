@@ -5,6 +5,7 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 """
 
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 
@@ -17,6 +18,7 @@ from deimos.mc_dropout import draw_masks
 from deimos.networks import Network
 
 KERAS_EPSILON = 1e-7
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def adam(network: Network) -> torch.optim.Optimizer:
@@ -46,15 +48,27 @@ def keras_step(optimiser: torch.optim.Optimizer, t: int) -> None:
     optimiser.step()
 
 
+def asked_precision() -> str:
+    """`DEIMOS_PRECISION`, or float32 where it is not set."""
+    return os.environ.get("DEIMOS_PRECISION") or "float32"
+
+
 def loss(
     network: Network,
     x: Num[Tensor, "N *input"],
     y: Tensor,
     masks: list[Tensor],
     weight_decay: float,
+    precision: str = "float32",
 ) -> Tensor:
-    """Mean squared error or cross-entropy, plus λ Σ w² over dense kernels (no ½, no biases)."""
-    output, _ = network.head(network.features(x), masks)
+    """Mean squared error or cross-entropy, plus λ Σ w² over dense kernels (no ½, no biases).
+
+    With `precision` bfloat16 the trunk's products are rounded to 8 bits, its weights are not.
+    """
+    half = precision != "float32"
+    with torch.autocast(x.device.type, PRECISIONS[precision], enabled=half):
+        features = network.features(x)
+    output, _ = network.head(features.float() if half else features, masks)
     fit = F.cross_entropy(output, y) if network.classifies else F.mse_loss(output.squeeze(-1), y)
     kernels = [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)]
     return fit + weight_decay * sum(kernel.square().sum() for kernel in kernels)
@@ -71,13 +85,15 @@ def fit(
     optimiser: str,
     order: torch.Generator,
     dropout: torch.Generator,
+    precision: str = "float32",
     stopped: Callable[[], bool] = lambda: False,
 ) -> Network:
     """Train `network` in place and return it; λ = `decay`/N, the last partial minibatch is kept.
 
-    `order` shuffles the labelled points anew each epoch and `dropout` draws the masks. Raises
-    ValueError where the weights stop being finite: a diverged model must not acquire anything; and
-    CancelledError as soon as `stopped` says that nobody waits for the model any more.
+    `order` shuffles the labelled points anew each epoch, `dropout` draws the masks, `precision` is
+    that of `loss`. Raises ValueError where the weights stop being finite: a diverged model must not
+    acquire anything; and CancelledError as soon as `stopped` says that nobody waits for the model
+    any more.
     """
     network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
     stepper = OPTIMISERS[optimiser](network)
@@ -91,7 +107,7 @@ def fit(
             t += 1
             masks = draw_masks(network, (len(chosen),), dropout)
             stepper.zero_grad()
-            loss(network, x[chosen], y[chosen], masks, weight_decay).backward()
+            loss(network, x[chosen], y[chosen], masks, weight_decay, precision).backward()
             keras_step(stepper, t)
     if not all(torch.isfinite(w).all() for w in network.parameters()):
         raise ValueError(

@@ -22,6 +22,7 @@ QUESTIONS = {
     "noise": "How closely must τ⁻¹ be chosen?",
     "pixels": "Do unscaled pixels, as in the authors' code, cost accuracy?",
     "eq. 6": "Does it matter where τ_s⁻¹ stands: as printed, or as the authors ran it?",
+    "precision": "Does fitting the convolutions in half precision cost accuracy?",
     "method": "What do cheaper and more elaborate ways to a batch achieve?",
 }
 
@@ -51,6 +52,7 @@ def variants(
     noise_factors: Sequence[int | float] = (),
     brightest: Sequence[int | float] = (),
     as_printed: bool = False,
+    precisions: Sequence[str] = (),
     methods: Sequence[str] = (),
 ) -> list[Variant]:
     """The base and a variant for every other value of a setting, and for every other method.
@@ -66,6 +68,7 @@ def variants(
         *((f"masks: J = {J}", {"n_masks": J}) for J in n_masks),
         *((f"noise: × {by:g}", _times(base, by)) for by in noise_factors),
         *([("eq. 6: as printed", printed)] if as_printed else []),
+        *((f"precision: {one}", {"precision": one}) for one in precisions),
     ]
     digest = hashlib.sha256(f"{task.checksum} {base}".encode()).hexdigest()[:16]
     found = [Variant(BASE, BASE, base, task, digest)]

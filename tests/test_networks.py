@@ -31,6 +31,32 @@ def test_the_pixels_that_are_cut_off_change_no_output(build):
     assert torch.equal(network.features(altered), seen)
 
 
+@pytest.mark.parametrize(
+    ("build", "shape", "values"),
+    [
+        (networks.mnist_7_vs_9, (5, 28, 28), 256),
+        (networks.mnist_0_to_9, (5, 28, 28), 256),
+        (networks.splicing, (5, 101), 4),
+        (networks.face_age, (2, 3, 200, 200), 256),
+    ],
+)
+def test_pooling_before_rectifying_changes_no_bit_of_a_feature_or_gradient(build, shape, values):
+    x = torch.randint(0, values, shape, generator=generator(1), dtype=torch.uint8)
+    ours, papers = build(generator()), build(generator())
+    layers = list(papers.trunk)
+    pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    assert pools and all(isinstance(layers[i + 1], nn.ReLU) for i in pools)
+    for i in pools:
+        layers[i], layers[i + 1] = layers[i + 1], layers[i]
+    papers.trunk = nn.Sequential(*layers)
+    features = [network.features(x) for network in (ours, papers)]
+    assert torch.equal(*features) and (features[0] == 0).any()
+    for network, found in zip((ours, papers), features, strict=True):
+        network.head(found)[0].square().sum().backward()
+    for a, b in zip(ours.parameters(), papers.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad) and a.grad.any()
+
+
 def test_one_pixel_less_would_be_seen():
     network = networks.mnist_7_vs_9(generator())
     digits = torch.full((1, 28, 28), 100, dtype=torch.uint8)

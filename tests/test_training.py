@@ -1,11 +1,14 @@
 """Training does what Keras did, step by step, and the same bits come out every time."""
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from deimos import networks, training
+from deimos.data import mnist_7_vs_9
 from deimos.mc_dropout import draw_masks
 from deimos.networks import Network
 
@@ -114,3 +117,33 @@ def test_a_class_without_a_label_is_learned_to_be_rare_and_nothing_breaks():
     )  # fmt: skip
     output, _ = network.head(network.features(x))
     assert output.isfinite().all() and (output.argmax(1) == 0).all()
+
+
+def fitted(x: torch.Tensor, y: torch.Tensor, precision: str, seed: int = 0, epochs: int = 3):
+    return training.fit(
+        networks.mnist_7_vs_9(generator(seed)), x, y, epochs=epochs, minibatch=8, decay=5e-4,
+        optimiser="adam", order=generator(2), dropout=generator(3), precision=precision,
+    )  # fmt: skip
+
+
+def test_half_precision_rounds_the_trunks_products_and_nothing_that_is_kept():
+    x = torch.randint(0, 256, (20, 28, 28), generator=generator(1), dtype=torch.uint8)
+    whole, half, again = (
+        list(fitted(x, torch.arange(20) % 2, precision).parameters())
+        for precision in ("float32", "bfloat16", "bfloat16")
+    )
+    for a, b, c in zip(whole, half, again, strict=True):
+        assert b.dtype == torch.float32 and torch.equal(b, c)
+        assert not torch.equal(a, b) and not torch.equal(b, b.bfloat16().float())
+
+
+def test_scores_in_half_precision_are_those_of_single_precision_within_noise():
+    digits = mnist_7_vs_9("quick")
+    x, y = digits.x[digits.train_ids][:60], digits.y[digits.train_ids][:60]
+    scores = {"float32": [], "bfloat16": []}
+    for seed, (precision, found) in product(range(4), scores.items()):
+        network = fitted(x[:40], y[:40], precision, seed, epochs=20)
+        answers, _ = network.head(network.features(x[40:]))
+        found.append((answers.argmax(1) == y[40:]).float().mean())
+    single, half = (torch.stack(found) for found in scores.values())
+    assert single.mean() > 0.9 and (single - half).mean().abs() < 0.03

@@ -19,6 +19,7 @@ OTHERS = {
     "noise_factors": [0.1, 10.0],
     "brightest": [1.0],
     "as_printed": True,
+    "precisions": ["bfloat16"],
     "methods": ["random", "power_bald"],
 }
 NAMES = {
@@ -29,6 +30,7 @@ NAMES = {
     "noise: × 0.1": {"noise": 1e-5},
     "noise: × 10": {"noise": 1e-3},
     "eq. 6: as printed": {"noise": 0.0, "smoothing": 1e-4},
+    "precision: bfloat16": {"precision": "bfloat16"},
     "pixels: 0 to 1": {},
     "method: random": {},
     "method: power_bald": {},
