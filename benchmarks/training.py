@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks.measured import Row, fresh, seconds
 from deimos import networks, reproduce, training
 
-N, EPOCHS, MINIBATCH, DECAY = 510, 2, 128, 0.01
+N, EPOCHS, MINIBATCH, DECAY = 510, 6, 128, 0.01
 
 
 def digits(channels: int, n_classes: int, p: float) -> nn.Sequential:
