@@ -1,9 +1,9 @@
 """The greedy batch in mask space against the same batch from the dense covariance, and growth.
 
 The dense batch is made in three ways: candidate by candidate as the paper's code does (timed on a
-hundred of them), by `greedy_batch` (in the short form timed on twenty picks: all cost the same), and
-in two passes over the matrix a pick, in place. BAIT-F of bmdal_reg is eq. 6 for one output, given
-the dropout predictions as features.
+hundred of them), by `greedy_batch` (in the short form timed on twenty picks: all cost the same),
+and in two passes over the matrix a pick, in place. BAIT-F of bmdal_reg is eq. 6 for one output,
+given the dropout predictions as features.
 """
 
 from collections.abc import Callable, Iterator
