@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.measured import Row, fresh, seconds
 from deimos import networks, reproduce, training
+from deimos.together import Start, fit_together
 
 N, EPOCHS, MINIBATCH, DECAY = 510, 6, 128, 0.01
 
@@ -108,24 +109,25 @@ def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
 
 
 def fleet(net: Net, x: Tensor, y: Tensor, members: int, precision: str = "float32") -> None:
-    """As `loop.active_learning` does it: a member a thread, a thread a core."""
-    threads = 1 if x.device.type == "cuda" else torch.get_num_threads()
+    """As `loop.active_learning` does it: in step on a GPU, else a thread a member on one core."""
+    settings = dict(
+        epochs=EPOCHS, minibatch=MINIBATCH, decay=DECAY, optimiser=net.optimiser,
+        precision=precision,
+    )  # fmt: skip
+
+    def start(member: int) -> Start:
+        order, dropout = (torch.Generator(x.device).manual_seed(member + i) for i in range(2))
+        network = net.build(torch.Generator().manual_seed(member)).to(x.device)
+        return Start(network, torch.arange(len(x), device=x.device), order, dropout)
 
     def fit(member: int) -> None:
-        order, dropout = (torch.Generator(x.device).manual_seed(member + i) for i in range(2))
-        training.fit(
-            net.build(torch.Generator().manual_seed(member)).to(x.device),
-            x,
-            y,
-            epochs=EPOCHS,
-            minibatch=MINIBATCH,
-            decay=DECAY,
-            optimiser=net.optimiser,
-            order=order,
-            dropout=dropout,
-            precision=precision,
-        )
+        own = start(member)
+        training.fit(own.network, x, y, order=own.order, dropout=own.dropout, **settings)
 
+    if x.device.type == "cuda":
+        fit_together(start, members, x, y, **settings)
+        return
+    threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         list(pool.map(fit, range(members)))
 
@@ -138,7 +140,8 @@ def once(train: Callable, name: str, members: int) -> float:
     x = net.draw(generator).to(device)
     classes = net.build(generator).n_outputs
     y = torch.randint(0, classes, (len(x),)) if classes > 1 else torch.rand(len(x))
-    return seconds(partial(train, net, x, y.to(device), members))
+    run = partial(train, net, x, y.to(device), members)
+    return seconds(run if device.type == "cpu" else lambda: (run(), torch.cuda.synchronize()))
 
 
 def rows(full: bool) -> Iterator[Row]:

@@ -8,11 +8,12 @@ Two index spaces: *ids* count the rows of the full training data, *positions* th
 one iteration. They meet in `_acquire` and nowhere else.
 """
 
+import os
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -27,6 +28,7 @@ from deimos.data import Task
 from deimos.mc_dropout import Beliefs
 from deimos.methods import Method, by_name, sample_points
 from deimos.networks import Network
+from deimos.together import Start, fit_together
 
 Build = Callable[[torch.Generator], Network]
 
@@ -102,33 +104,49 @@ def methods(schedule: Schedule) -> dict[str, Method]:
     return by_name(schedule.noise, schedule.smoothing, schedule.labelled_in_sample)
 
 
-def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iterator[Iteration]:
+def active_learning(
+    task: Task, build: Build, members: Iterable[Member], together: bool | None = None
+) -> Iterator[Iteration]:
     """Run every member to the end of its schedule, yielding each iteration as it is done.
 
     Members that the record has brought part of the way go on from there. Iterations of different
     members come in no fixed order, those of one member do. On a CPU every member works in a thread
-    of its own on one core, so that no result depends on how many cores there are. Left early, as by
-    Ctrl-C, it waits for nothing that is under way: fits stop by themselves at their next step. A
-    member that fails, as by training that diverges, stops none of the others: when they are done,
-    RuntimeError names it.
+    of its own on one core, so that no result depends on how many cores there are. With `together`,
+    as on a GPU unless `DEIMOS_TOGETHER` is 0, members with as many labels as each other are fitted
+    in step, which changes how sums are rounded. Left early, as by Ctrl-C, it waits for nothing that
+    is under way: fits stop by themselves at their next step. A member that fails, as by training
+    that diverges, stops none of the others: when they are done, RuntimeError names it.
     """
-    members, failed = list(members), {}
-    check(task, members)
+    waiting, failed = list(members), {}
+    check(task, waiting)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if together is None:
+        together = os.environ.get("DEIMOS_TOGETHER", str(int(device.type == "cuda"))) == "1"
     task = task.to(device)
     left = threading.Event()
-    step = partial(_iterate, task, build, left.is_set)
     pool = ThreadPoolExecutor(
-        1 if device.type == "cuda" else torch.get_num_threads(),
+        torch.get_num_threads() if together or device.type == "cpu" else 1,
         initializer=torch.set_num_threads,
         initargs=(1,),
     )
     # Labelled points are what a step costs: counted in them, the bar's expected end is about right.
-    total = sum(sum(_labelled_counts(member)) for member in members)
+    total = sum(sum(_labelled_counts(member)) for member in waiting)
+    running: dict[Future[Iteration], Member] = {}
     try:
         with tqdm(total=total, unit="label", desc=task.name, mininterval=1.0) as bar:
-            running = {pool.submit(step, member): member for member in members}
-            while running:
+            while waiting or running:
+                if not together:
+                    step = partial(_iterate, task, build, left.is_set)
+                    running |= {pool.submit(step, member): member for member in waiting}
+                    waiting = []
+                elif not running:
+                    group, waiting = _in_step(waiting)
+                    try:
+                        fitted = _fit_in_step(task, build, left.is_set, group)
+                    except Exception as error:
+                        failed |= dict.fromkeys(group, error)
+                        continue
+                    running = {pool.submit(_finish, *one): one[0].member for one in fitted}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     member = running.pop(future)
@@ -138,8 +156,8 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
                     yield (iteration := future.result())
                     bar.update(iteration.n_labelled)
                     if iteration.acquired:
-                        member = replace(member, acquired=member.acquired + iteration.acquired)
-                        running[pool.submit(step, member)] = member
+                        acquired = member.acquired + iteration.acquired
+                        waiting.append(replace(member, acquired=acquired))
     finally:
         left.set()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -165,29 +183,84 @@ def _labelled_counts(member: Member) -> list[int]:
     return [s.n_initial + n for n in range(len(member.acquired), s.n_acquired + 1, s.batch_size)]
 
 
-def _iterate(task: Task, build: Build, stopped: Callable[[], bool], member: Member) -> Iteration:
-    """Label, fit, evaluate and acquire, once."""
-    schedule, n_acquired = member.schedule, len(member.acquired)
-    streams = Streams(schedule.seed, member.repeat, n_acquired, task.x.device)
+@dataclass(frozen=True)
+class _Begun:
+    """An iteration of a member before its network is fitted."""
+
+    task: Task  # as the member's repeat meets it
+    member: Member
+    labelled: Int[Tensor, " N"]  # ids
+    streams: Streams
+
+
+def _begin(task: Task, member: Member) -> _Begun:
+    schedule = member.schedule
+    streams = Streams(schedule.seed, member.repeat, len(member.acquired), task.x.device)
     task = splits.for_repeat(task, member.repeat, _of_repeat(member).numpy("test set"))
     labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
+    return _Begun(task, member, labelled, streams)
 
+
+def _iterate(task: Task, build: Build, stopped: Callable[[], bool], member: Member) -> Iteration:
+    """Label, fit, evaluate and acquire, once."""
+    begun = _begin(task, member)
     began = time.perf_counter()
-    network = fit(task, build, schedule, labelled, streams, stopped)
-    fitted = time.perf_counter()
+    network = fit(task, build, member.schedule, begun.labelled, begun.streams, stopped)
+    return _finish(begun, network, time.perf_counter() - began)
+
+
+def _finish(begun: _Begun, network: Network | ValueError, fit_seconds: float) -> Iteration:
+    """Evaluate and acquire, once, with the fitted network; or raise why there is none."""
+    if isinstance(network, ValueError):
+        raise network
+    task, member, streams = begun.task, begun.member, begun.streams
+    schedule, n_acquired = member.schedule, len(member.acquired)
+    began = time.perf_counter()
     scores = evaluate(task, network, schedule.n_passes, streams)
     evaluated = time.perf_counter()
     acquired, seen = (), {}
     if n_acquired < schedule.n_acquired:
-        acquired, seen = _acquire(task, network, member, labelled, streams)
+        acquired, seen = _acquire(task, network, member, begun.labelled, streams)
     metrics = {
         **{f"test/{name}": score for name, score in scores.items()},
         **seen,
-        "time/fit_seconds": fitted - began,
-        "time/evaluate_seconds": evaluated - fitted,
+        "time/fit_seconds": fit_seconds,
+        "time/evaluate_seconds": evaluated - began,
         "time/acquire_seconds": time.perf_counter() - evaluated,
     }
-    return Iteration(member, n_acquired, len(labelled), metrics, acquired)
+    return Iteration(member, n_acquired, len(begun.labelled), metrics, acquired)
+
+
+def _in_step(members: list[Member]) -> tuple[list[Member], list[Member]]:
+    """Those that are to be fitted next, at one point of one schedule, and the others.
+
+    Who is behind comes first, so that what was stopped at different points falls into step.
+    """
+    first = min(members, key=lambda member: len(member.acquired))
+    group = [m for m in members if _point(m) == _point(first)]
+    return group, [m for m in members if m not in group]
+
+
+def _point(member: Member) -> tuple[Schedule, int]:
+    return member.schedule, len(member.acquired)
+
+
+def _fit_in_step(
+    task: Task, build: Build, stopped: Callable[[], bool], members: list[Member]
+) -> list[tuple[_Begun, Network | ValueError, float]]:
+    """What `_finish` takes, for members at one point of one schedule, who share the time."""
+    began = time.perf_counter()
+    begun = [_begin(task, member) for member in members]
+
+    def start(i: int) -> Start:
+        own = begun[i].streams
+        network = build(own.torch("weights", "cpu")).to(task.x.device)
+        return Start(network, begun[i].labelled, own.torch("minibatch order"), own.torch("dropout"))
+
+    settings = {**_fitting(members[0].schedule), "stopped": stopped}
+    networks = fit_together(start, len(begun), task.x, task.y, **settings)
+    share = (time.perf_counter() - began) / len(begun)
+    return [(one, network, share) for one, network in zip(begun, networks, strict=True)]
 
 
 def fit(
@@ -199,19 +272,16 @@ def fit(
     stopped: Callable[[], bool] = lambda: False,
 ) -> Network:
     """A new network, trained from scratch on the labelled ids unless `stopped` first."""
-    return training.fit(
-        build(streams.torch("weights", "cpu")).to(task.x.device),
-        task.x[labelled],
-        task.y[labelled],
-        epochs=schedule.epochs,
-        minibatch=schedule.minibatch,
-        decay=schedule.decay,
-        optimiser=schedule.optimiser,
-        order=streams.torch("minibatch order"),
-        dropout=streams.torch("dropout"),
-        precision=schedule.precision,
-        stopped=stopped,
-    )
+    network = build(streams.torch("weights", "cpu")).to(task.x.device)
+    order, dropout = streams.torch("minibatch order"), streams.torch("dropout")
+    about = {**_fitting(schedule), "order": order, "dropout": dropout, "stopped": stopped}
+    return training.fit(network, task.x[labelled], task.y[labelled], **about)
+
+
+def _fitting(schedule: Schedule) -> dict[str, object]:
+    """The settings of a schedule that training takes."""
+    names = "epochs", "minibatch", "decay", "optimiser", "precision"
+    return {name: getattr(schedule, name) for name in names}
 
 
 def evaluate(task: Task, network: Network, n_passes: int, streams: Streams) -> dict[str, float]:

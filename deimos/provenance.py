@@ -17,6 +17,7 @@ SCIENCE = (
     "networks",
     "mc_dropout",
     "training",
+    "together",
     "expected_improvement",
     "fast_selection",
     "forward_backward",

@@ -6,12 +6,12 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from deimos.mc_dropout import draw_masks
@@ -21,17 +21,17 @@ KERAS_EPSILON = 1e-7
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def adam(network: Network) -> torch.optim.Optimizer:
+def adam(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Adam with Keras' constants; `keras_step` puts ε where Keras has it."""
-    return torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.999), fused=True)
+    return torch.optim.Adam(weights, lr=1e-3, betas=(0.9, 0.999), fused=True)
 
 
-def rmsprop(network: Network) -> torch.optim.Optimizer:
+def rmsprop(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     """RMSprop with Keras' constants; torch, too, adds ε outside the root."""
-    return torch.optim.RMSprop(network.parameters(), lr=1e-3, alpha=0.9, eps=KERAS_EPSILON)
+    return torch.optim.RMSprop(weights, lr=1e-3, alpha=0.9, eps=KERAS_EPSILON)
 
 
-OPTIMISERS: dict[str, Callable[[Network], torch.optim.Optimizer]] = {
+OPTIMISERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
     "adam": adam,
     "rmsprop": rmsprop,
 }
@@ -96,22 +96,35 @@ def fit(
     any more.
     """
     network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
-    stepper = OPTIMISERS[optimiser](network)
+    stepper = OPTIMISERS[optimiser](network.parameters())
     weight_decay = decay / len(x)
     t = 0
     for _ in range(epochs):
-        shuffled = torch.randperm(len(x), generator=order, device=x.device)
-        for chosen in shuffled.split(minibatch):
+        shuffled, drawn = epoch(network, len(x), order, dropout)
+        of_epoch = (part.split(minibatch) for part in (shuffled, *drawn))
+        for chosen, *masks in zip(*of_epoch, strict=True):
             if stopped():
                 raise CancelledError(f"stopped after {t} steps")
             t += 1
-            masks = draw_masks(network, (len(chosen),), dropout)
             stepper.zero_grad()
             loss(network, x[chosen], y[chosen], masks, weight_decay, precision).backward()
             keras_step(stepper, t)
+    return trained(network, epochs, len(x), decay)
+
+
+def epoch(
+    network: Network, n_labelled: int, order: torch.Generator, dropout: torch.Generator
+) -> tuple[Int[Tensor, " N"], list[Float[Tensor, "N d"]]]:
+    """What one epoch draws: an order of the labelled points, and their masks in that order."""
+    shuffled = torch.randperm(n_labelled, generator=order, device=order.device)
+    return shuffled, draw_masks(network, (n_labelled,), dropout)
+
+
+def trained(network: Network, epochs: int, n_labelled: int, decay: float) -> Network:
+    """The network with its weights as they are; ValueError where they are not finite."""
     if not all(torch.isfinite(w).all() for w in network.parameters()):
         raise ValueError(
-            f"training diverged: weights not finite after {epochs} epochs on {len(x)} points, with "
-            f"{decay=}: see that the data are finite and the decay is small"
+            f"training diverged: weights not finite after {epochs} epochs on {n_labelled} points, "
+            f"with {decay=}: see that the data are finite and the decay is small"
         )
     return network.requires_grad_(False)

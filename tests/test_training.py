@@ -54,9 +54,10 @@ def test_fit_takes_the_steps_that_keras_would(optimiser, update):
     state = {w: (torch.zeros_like(w), torch.zeros_like(w)) for w in twin.parameters()}
     for _ in range(4):
         shuffled = torch.randperm(10, generator=order)
-        for chosen in (shuffled[:4], shuffled[4:8], shuffled[8:]):  # the last one is partial
+        masks = draw_masks(twin, (10,), dropout)
+        for part in (slice(4), slice(4, 8), slice(8, 10)):  # the last one is partial
             t += 1
-            first, second = draw_masks(twin, (len(chosen),), dropout)
+            chosen, (first, second) = shuffled[part], (mask[part] for mask in masks)
             h = twin.trunk(x[chosen]) * first
             h = torch.relu(twin.dense[0](h)) * second
             kernels = [twin.trunk[1].weight, twin.dense[0].weight, twin.dense[1].weight]

@@ -1,0 +1,199 @@
+"""Members that are fitted in step become the networks that they become one by one."""
+
+from concurrent.futures import CancelledError
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from deimos import loop, networks, together, training
+from deimos.data import Task
+from deimos.loop import Member
+from deimos.networks import Network
+from deimos.together import Start, fit_together
+
+M, N = 3, 10
+SETTINGS = dict(epochs=3, minibatch=4, decay=0.3, optimiser="adam")  # the last minibatch is partial
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def starts(build, n_points: int) -> list[Start]:
+    """Of member i, anew: a network, ids and streams that no other member has."""
+    ids = [torch.randperm(n_points, generator=generator(i))[:N] for i in range(M)]
+    return [
+        Start(build(generator(10 + i)), ids[i], generator(20 + i), generator(30 + i))
+        for i in range(M)
+    ]
+
+
+def one_by_one(build, x, y, **settings) -> list[Network]:
+    return [
+        training.fit(
+            start.network, x[start.labelled], y[start.labelled], order=start.order,
+            dropout=start.dropout, **settings,
+        )
+        for start in starts(build, len(x))
+    ]  # fmt: skip
+
+
+def in_step(build, x, y, **settings) -> list[Network | ValueError]:
+    return fit_together(lambda i: starts(build, len(x))[i], M, x, y, **settings)
+
+
+def double(generator: torch.Generator) -> Network:
+    return tiny.build(generator).double()
+
+
+def points() -> tuple[torch.Tensor, torch.Tensor]:
+    task = tiny.moons()
+    return task.x.double(), task.y
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+def test_weights_are_those_of_fits_one_by_one(optimiser):
+    settings = {**SETTINGS, "optimiser": optimiser}
+    ours = in_step(double, *points(), **settings)
+    for a, b in zip(ours, one_by_one(double, *points(), **settings), strict=True):
+        assert not any(w.requires_grad for w in a.parameters())
+        for v, w in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(v, w, rtol=1e-9, atol=1e-11)
+    assert not torch.equal(ours[0].dense[0].weight, ours[1].dense[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "values"),
+    [
+        (networks.mnist_7_vs_9, (28, 28), 256),
+        (networks.mnist_0_to_9, (28, 28), 256),
+        (networks.splicing, (101,), 4),
+        (networks.face_age, (3, 200, 200), 256),
+    ],
+)
+def test_the_papers_nets_can_be_fitted_in_step(build, shape, values):
+    x = torch.randint(0, values, (12, *shape), generator=generator(1), dtype=torch.uint8)
+    classes = build(generator(0)).n_outputs
+    y = torch.arange(12) % classes if classes > 1 else torch.linspace(0, 1, 12)
+    settings = {**SETTINGS, "epochs": 1, "minibatch": N}  # one step: rounding has not grown yet
+    ours, theirs = in_step(build, x, y, **settings), one_by_one(build, x, y, **settings)
+    for start, a, b in zip(starts(build, 12), ours, theirs, strict=True):
+        before = torch.cat([w.flatten() for w in start.network.parameters()])
+        v, w = (torch.cat([w.flatten() for w in net.parameters()]) for net in (a, b))
+        moved = (w - before).norm()
+        assert moved > 0 and (v - w).norm() < 0.02 * moved
+
+
+def test_a_member_that_diverges_is_told_and_harms_no_other():
+    x, y = points()
+    bad = starts(double, len(x))[1].labelled[0]
+    x[bad] = torch.inf
+    hit = [bad.item() in start.labelled for start in starts(double, len(x))]
+    ours = in_step(double, x, y, **SETTINGS)
+    assert hit.count(True) < M
+    for broken, network, (a, b) in zip(
+        hit, ours, zip(ours, in_step(double, *points(), **SETTINGS), strict=True), strict=True
+    ):
+        if broken:
+            assert isinstance(network, ValueError) and "diverged" in str(network)
+        else:
+            for v, w in zip(a.parameters(), b.parameters(), strict=True):
+                assert torch.equal(v, w)
+
+
+def test_where_memory_is_short_members_are_fitted_in_smaller_groups(monkeypatch):
+    whole, sizes = together._fit, []
+
+    def only_two_fit(starts, *about, **settings):
+        sizes.append(len(starts))
+        if len(starts) > 2:
+            raise torch.OutOfMemoryError("a GPU of two networks")
+        return whole(starts, *about, **settings)
+
+    wanted = in_step(double, *points(), **SETTINGS)
+    monkeypatch.setattr(together, "_fit", only_two_fit)
+    with pytest.warns(UserWarning, match="out of memory: members are fitted in smaller groups"):
+        found = in_step(double, *points(), **SETTINGS)
+    assert sizes == [3, 1, 2]
+    for a, b in zip(wanted, found, strict=True):
+        for v, w in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(v, w, rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_that_has_no_room_by_itself_is_an_error(monkeypatch):
+    def none_fits(*about, **settings):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(together, "_fit", none_fits)
+    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError, match="no room"):
+        in_step(double, *points(), **SETTINGS)
+
+
+def test_nobody_who_has_left_is_waited_for():
+    with pytest.raises(CancelledError, match="after 0 steps"):
+        in_step(double, *points(), **SETTINGS, stopped=lambda: True)
+
+
+METHODS = "deimos", "random", "k_center"
+
+
+def fleet(task: Task, members: list[Member], in_step: bool) -> dict[tuple, loop.Iteration]:
+    found = loop.active_learning(task, tiny.build, members, together=in_step)
+    return {(one.member.method, one.member.repeat, one.n_acquired): one for one in found}
+
+
+def test_a_fleet_in_step_labels_what_it_labels_one_by_one():
+    members = [Member(method, repeat, tiny.SCHEDULE) for method in METHODS for repeat in (1, 2)]
+    one, other = (fleet(tiny.moons(), members, in_step) for in_step in (False, True))
+    assert one.keys() == other.keys() and len(one) == 6 * 4
+    for step, iteration in one.items():
+        assert other[step].acquired == iteration.acquired
+        assert other[step].metrics == pytest.approx(
+            {**iteration.metrics, **{k: v for k, v in other[step].metrics.items() if "time" in k}},
+            rel=1e-3,
+        )
+
+
+def test_members_at_different_points_fall_into_step(monkeypatch):
+    whole, sizes = loop.fit_together, []
+    monkeypatch.setattr(
+        loop, "fit_together", lambda *about, **s: sizes.append(about[1]) or whole(*about, **s)
+    )
+    schedule = tiny.SCHEDULE
+    ahead = Member("random", 1, schedule)
+    steps = list(loop.active_learning(tiny.moons(), tiny.build, [ahead], together=True))
+    ahead = replace(ahead, acquired=steps[0].acquired + steps[1].acquired)
+    assert sizes == [1] * 4 and len(ahead.acquired) == 8
+    sizes.clear()
+    fleet(tiny.moons(), [ahead, Member("random", 2, schedule)], in_step=True)
+    assert sizes == [1, 1, 2, 2]
+
+
+def test_in_step_a_member_that_fails_is_named_and_stops_no_other(monkeypatch):
+    task = tiny.moons()
+    members = [Member("random", repeat, tiny.SCHEDULE) for repeat in (1, 2)]
+    bad = (set(loop.initial_set(task, members[0])) - set(loop.initial_set(task, members[1]))).pop()
+    broken = replace(task, x=task.x.index_fill(0, torch.tensor([bad]), torch.nan))
+    found = []
+    with pytest.raises(RuntimeError, match="random, repeat 1, 0 acquired: training diverged"):
+        for one in loop.active_learning(broken, tiny.build, members, together=True):
+            found.append((one.member.repeat, one.n_acquired))
+    assert (2, 0) in found and not any(repeat == 1 for repeat, _ in found)
+    monkeypatch.setattr(loop, "fit_together", lambda *_, **__: 1 / 0)
+    with pytest.raises(RuntimeError, match="repeat 1.*division.*; random, repeat 2.*division"):
+        list(loop.active_learning(task, tiny.build, members, together=True))
+
+
+def test_the_environment_says_how_a_fleet_is_fitted(monkeypatch):
+    whole, sizes = loop.fit_together, []
+    monkeypatch.setattr(
+        loop, "fit_together", lambda *about, **s: sizes.append(about[1]) or whole(*about, **s)
+    )
+    members = [Member("random", 1, replace(tiny.SCHEDULE, n_acquired=0))]
+    for said, used in (("0", []), ("1", [1])):
+        monkeypatch.setenv("DEIMOS_TOGETHER", said)
+        sizes.clear()
+        assert len(list(loop.active_learning(tiny.moons(), tiny.build, members))) == 1
+        assert sizes == used
