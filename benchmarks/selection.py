@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.measured import Row, alone, fresh, measure
-from deimos.expected_improvement import covariance, expected_improvement, greedy_batch, select
+from deimos.expected_improvement import (
+    covariance,
+    expected_improvement,
+    greedy_batch,
+    rounding,
+    select,
+)
 from deimos.fast_selection import one_thread
 
 TINY = 100, 2, 2, 10
@@ -37,7 +43,8 @@ def ours(S: int, b: int, c: int, J: int, nugget: str = "noise") -> Callable:
 
 def one_by_one(S: int, b: int, c: int, J: int) -> Callable:
     V, some = covariance(*predictions(S, c, J)), torch.arange(min(S, 100)).split(1)
-    return one_thread()(lambda: [expected_improvement(V, n) for n in some])
+    floor = rounding(V)
+    return one_thread()(lambda: [expected_improvement(V, n, floor=floor) for n in some])
 
 
 def dense(S: int, b: int, c: int, J: int) -> Callable:

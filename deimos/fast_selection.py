@@ -128,8 +128,9 @@ def select_with_gains(
         nothing = TIE * gains[0] if exhausts else 0.0
 
         # In the axes of W_n the outputs of n are independent observations.
-        variance, axes = torch.linalg.eigh(W[:, :, best])
-        x = F[:, :, best] @ (axes / variance.clamp_(min=nugget).sqrt())
+        variance, axes = axes_of(W[:, :, best])
+        variance = variance.clamp(min=nugget)
+        x = F[:, :, best] @ (axes / variance.sqrt())
         w, r = M @ x, H @ x
         e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
         if noise:
@@ -168,6 +169,8 @@ def apart(
     Of a whole pool there is no room for a second copy: the larger part takes the place of both.
     """
     J, d, S = features.shape
+    if not others.any():
+        return features, features[:, :, :0]
     most = others if others.sum() > S // 2 else ~others
     fewer, memory, n = features[:, :, ~most], features.view(-1), d * int(most.sum())
     for j in range(J):
@@ -217,6 +220,11 @@ def lower(
             w.addcmul_(x[:, None], x, value=-1)
             q.addcmul_(x[:, None], y, value=-2)
         s.copy_(ratio(w, q, nugget))
+
+
+def axes_of(W: Float[Tensor, "c c"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "c c"]]:
+    """The variances along W's principal axes, and these axes as columns."""
+    return torch.linalg.eigh(W) if len(W) > 1 else (W[0], torch.ones_like(W))
 
 
 def ratio(
