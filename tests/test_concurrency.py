@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from deimos import alive, claims, executions, store, tracking
+from deimos import tracking
+from deimos.record import alive, claims, executions, store
 
 SECONDS = float(os.environ.get("DEIMOS_WRITERS_SECONDS", "5"))  # by hand: 300
 

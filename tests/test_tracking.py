@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
-from deimos import fleets, store, tracking
+from deimos import tracking
 from deimos.data import Task
 from deimos.loop import Iteration, Schedule
+from deimos.record import fleets, store
 
 SCHEDULE = Schedule(
     batch_size=2,
