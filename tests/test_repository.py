@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 
 import deimos
 from deimos import provenance, reproduce
+from deimos.own import second_round
 
 ROOT = Path(deimos.__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -177,6 +179,16 @@ def test_make_and_the_record_agree_on_what_the_science_modules_are():
     made = re.search(r"^SCIENCE := (.*)$", rules, flags=re.MULTILINE)[1].split()
     there = {f"deimos/{name}.py" for name in provenance.SCIENCE} & set(map(str, modules()))
     assert {path for path in made if path.endswith(".py")} == there
+
+
+def test_what_decides_a_round_is_all_in_its_fingerprint_and_makes_it_due():
+    named = {f"deimos/{name}.py" for name in second_round.MODULES}
+    counted = {f"deimos.{name}" for name in provenance.SCIENCE} | {*map(dotted, map(Path, named))}
+    used = {*chain(*map(imported_by, named))} & {*map(dotted, modules())}
+    assert {"deimos.own_pool", "deimos.shared_masks"} <= counted and used <= counted
+    rules = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    said = re.search(r"B1-your-own-pool.ipynb: \$\(addprefix deimos/,(.*?)\)", rules)[1].split()
+    assert named == {f"deimos/{name}" for name in said} - {"deimos/own/figures.py"}
 
 
 def test_ci_runs_the_readmes_own_test_command():

@@ -181,12 +181,13 @@ def log_instances(
     name: str,
     columns: dict[str, Sequence[float]],
     source: str = "simulation",
+    modules: Sequence[str] = (),
     **settings: int | float | str,
 ) -> None:
     """A simulation as one run: each metric's value for every instance, in `table` the repeats.
 
     `settings` has at least a `batch_size`. Logged once: the same settings and code give the same
-    values again.
+    values again. `modules` are those that the values depend on beside the science modules.
     """
     identity = {
         "kind": "run",
@@ -194,7 +195,7 @@ def log_instances(
         "scale": reading.ANY_SCALE,
         "batch_size": str(settings["batch_size"]),
         "settings": _digest(settings),
-        "fingerprint": code_fingerprint(),
+        "fingerprint": code_fingerprint(also=modules),
     }
     with claims.claim(experiment, [_digest(identity)[:8]]):
         runs = filter(reading.is_finished, reading.search([experiment.id], **identity))
