@@ -105,10 +105,11 @@ endif
 notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
 	$(execute)
 
-$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,own_figures.py own_pool.py second_round.py shared_masks.py)
+$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,own_pool.py shared_masks.py \
+	own/second_round.py own/figures.py)
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
-$(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py) $(CHOSEN) \
+$(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/*/*.py) $(CHOSEN) \
 	$(filter-out %/99-figures-and-tables.json,$(wildcard $(EXECUTED)/*.json)) | $(ENV)
 	$(here)
 
@@ -121,11 +122,11 @@ endif
 
 .PHONY: export
 export: $(ENV) ## every run that has ended into one file (FILE, else runs.zip)
-	@$(PY) -m deimos.archive --export $(or $(FILE),runs.zip)
+	@$(PY) -m deimos.record.archive --export $(or $(FILE),runs.zip)
 
 .PHONY: import
 import: $(ENV) ## the runs of an exported FILE into the record, each once
-	@$(PY) -m deimos.archive --import $(or $(FILE),$(error make import needs FILE=, an exported file))
+	@$(PY) -m deimos.record.archive --import $(or $(FILE),$(error make import needs FILE=, an exported file))
 
 # Rewritten only when SCALE or N differ from last time.
 .PHONY: settings
@@ -157,4 +158,5 @@ lint: $(ENV) ## ruff, and no output in any notebook
 .PHONY: clean
 clean: ## remove executed notebooks and caches; never data or runs
 	rm -rf $(EXECUTED) .pytest_cache .ruff_cache .hypothesis deimos.egg-info \
-	deimos/__pycache__ tests/__pycache__ benchmarks/__pycache__ notebooks/.ipynb_checkpoints
+	deimos/__pycache__ deimos/*/__pycache__ tests/__pycache__ benchmarks/__pycache__ \
+	notebooks/.ipynb_checkpoints

@@ -13,7 +13,8 @@ import pandas as pd
 from mlflow.entities import Metric
 from tqdm import tqdm
 
-from deimos import executions, provenance, store, views
+from deimos import provenance
+from deimos.record import executions, store, views
 
 PARTS = (
     "training", "selection", "own_pool", "batchbald", "k_center", "appendix_a", "experiment",

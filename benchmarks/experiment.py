@@ -15,7 +15,8 @@ from dataclasses import replace
 import pandas as pd
 
 from benchmarks.measured import Row, fresh
-from deimos import archive, data, loop, networks, reproduce, tracking
+from deimos import data, loop, networks, reproduce, tracking
+from deimos.record import archive
 
 SCHEDULE = loop.Schedule(
     batch_size=25, n_initial=10, n_acquired=75, n_candidates=2_500, epochs=60, minibatch=128,

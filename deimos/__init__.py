@@ -14,15 +14,14 @@
     one_dimension          the picture of the method (Fig. 1)
     calibration            how dropout, weight decay and noise are chosen (App. E)
     loop (limits)          label, fit, evaluate, acquire, for a fleet of runs
-    tracking               the record in MLflow, for notebooks (fleets and executions write it, with
-                           claims and alive; record, results and views read it; store, provenance)
+    tracking, record       the record in MLflow: one door for notebooks, and what is behind it
+    provenance             the code, commit and machine that a result depends on
     stats, verdicts        the paper's tests and ours, and what they say of each claim
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
     own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
-    rounds (own_files, own_tables, own_labels, own_networks, own_report, own_figures, own_record)
-                           the same for files, as `python -m deimos select` (examples, second_round)
+    own                    the same for files, as `python -m deimos select`
     for_baal, for_skactiveml
                            the same for users of these libraries, which nothing else here needs
     variants               one setting changed at a time: which of them matter

@@ -14,19 +14,12 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from deimos import (
-    examples,
-    own_files,
-    own_networks,
-    own_pool,
-    own_record,
-    own_report,
-    rounds,
-    store,
-)
+from deimos import own_pool
 from deimos.downloads import whole
-from deimos.own_labels import Labels, labels_of
-from deimos.own_tables import Columns
+from deimos.own import examples, files, networks, record, report, rounds
+from deimos.own.labels import Labels, labels_of
+from deimos.own.tables import Columns
+from deimos.record import store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,16 +51,16 @@ def select(given: argparse.Namespace) -> None:
     check(given)
     store.client()  # a record out of reach is told before any work
     columns = Columns(given.sequence, given.label, given.id)
-    pool = own_files.read_pool(given.pool, columns)
-    labelled, said, where = own_files.read_labelled(given.labelled, columns, pool, given.pool)
+    pool = files.read_pool(given.pool, columns)
+    labelled, said, where = files.read_labelled(given.labelled, columns, pool, given.pool)
     labels = labels_of(said, where, given.task)
     data = {"pool": pool, "labelled": labelled}
     if given.matters:
-        data["matters"] = own_files.read_pool(given.matters, columns)
+        data["matters"] = files.read_pool(given.matters, columns)
         if data["matters"].x.shape[1:] != pool.x.shape[1:]:
             raise ValueError(f"{given.matters} has points of another shape than the pool")
     classes = max(1, len(labels.classes))
-    settings = own_networks.fitting(pool.kind, tuple(pool.x.shape[1:]), classes)
+    settings = networks.fitting(pool.kind, tuple(pool.x.shape[1:]), classes)
     settings = replace(settings, epochs=given.epochs or settings.epochs)
     masks = given.masks or own_pool.enough_masks(given.batch, classes)
     kind = f"{len(labels.classes)} classes" if labels.classes else "values"
@@ -97,8 +90,8 @@ def select(given: argparse.Namespace) -> None:
     with whole(given.out) as part, whole(page) as page_part:
         picks.to_csv(part, index=False)
         x = pool.x[list(found.positions)]
-        page_part.write_text(own_report.page(found, picks, pool, x, about), encoding="utf-8")
-    run = own_record.log_round(found, used, data, [given.out, page])
+        page_part.write_text(report.page(found, picks, pool, x, about), encoding="utf-8")
+    run = record.log_round(found, used, data, [given.out, page])
     tell(found, given, page, run)
 
 
@@ -119,14 +112,14 @@ def check(given: argparse.Namespace) -> None:
 
 
 def table_of(
-    found: rounds.Round, pool: own_files.Points, labels: Labels, columns: Columns
+    found: rounds.Round, pool: files.Points, labels: Labels, columns: Columns
 ) -> pd.DataFrame:
     """The picks by rank: the pool's own columns, then what was found, then a label to be filled in.
 
     `model_says` is the likeliest class or the mean, `model_sd` the sd that dropout gives it.
     """
     rows = pool.table.iloc[list(found.positions)].reset_index(drop=True)
-    rows = rows.drop(columns=[name for name in own_report.MADE if name in rows])
+    rows = rows.drop(columns=[name for name in report.MADE if name in rows])
     if labels.classes:
         says = [labels.classes[k] for k in found.answers.argmax(1)]
     else:
@@ -151,7 +144,7 @@ def tell(found: rounds.Round, given: argparse.Namespace, page: Path, run: str) -
           f"{found.share()[-1]:.1%} of what the first does")  # fmt: skip
     for one in found.comparisons:
         print(f"{one.name}: {one.picked:.3g}, of a random batch {one.random:.3g}")
-    print(f"picks: {given.out}   page: {page}   record: run {run[:8]} of {own_record.EXPERIMENT}")
+    print(f"picks: {given.out}   page: {page}   record: run {run[:8]} of {record.EXPERIMENT}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,8 +22,9 @@ from typing import Any
 
 import nbformat
 
-from deimos import executions, reproduce, store
+from deimos import reproduce
 from deimos.provenance import code_fingerprint
+from deimos.record import executions, store
 from deimos.slices import Slice
 from deimos.worker import Outcome, Task, one_machine, work
 

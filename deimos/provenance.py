@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,13 +40,15 @@ SCIENCE = (
 )
 
 
-def code_fingerprint(folder: Path = PACKAGE) -> str:
+def code_fingerprint(folder: Path = PACKAGE, also: Sequence[str] = ()) -> str:
     """A hash of the science modules in `folder` and the numbers stored beside them as JSON.
 
-    Comments, docstrings and layout do not count.
+    `also` names further modules, for a result that more depends on. Comments, docstrings and layout
+    do not count.
     """
     modules = {name: folder / f"{name}.py" for name in SCIENCE}
     code = [(name, _bare(file)) for name, file in modules.items() if file.exists()]
+    code += [(name, _bare(folder / f"{name}.py")) for name in also]
     code += [(file.name, json.loads(file.read_text())) for file in sorted(folder.glob("*.json"))]
     return hashlib.sha256(repr(code).encode()).hexdigest()[:16]
 

@@ -7,9 +7,10 @@ import re
 
 import pandas as pd
 
-from deimos import archive, figures, paper, stats, tracking, verdicts
+from deimos import figures, paper, stats, tracking, verdicts
 from deimos.data import ROOT
-from deimos.record import REFERENCE
+from deimos.record import archive
+from deimos.record.reading import REFERENCE
 
 README = ROOT / "README.md"
 FIGURE = "figure-3a"

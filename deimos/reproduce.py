@@ -29,8 +29,9 @@ import papermill
 import yaml
 from mlflow.exceptions import MlflowException
 
-from deimos import alive, archive, limits, store, tracking
-from deimos.record import REFERENCE
+from deimos import limits, tracking
+from deimos.record import alive, archive, store
+from deimos.record.reading import REFERENCE
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
 KERNEL_ENVIRONMENT = {

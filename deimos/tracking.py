@@ -5,29 +5,29 @@ Run as a program it opens the record in MLflow's UI.
 
 import argparse
 
-from deimos import archive, executions, store, views
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
-from deimos.executions import SCALES as SCALES
-from deimos.executions import Experiment as Experiment
-from deimos.executions import close_execution as close_execution
-from deimos.executions import execution_summary as execution_summary
-from deimos.executions import experiment as experiment
-from deimos.executions import log_figure as log_figure
-from deimos.executions import log_table as log_table
-from deimos.executions import log_verdicts as log_verdicts
-from deimos.executions import open_execution as open_execution
-from deimos.fleets import fleet as fleet
-from deimos.fleets import log as log
-from deimos.fleets import log_instances as log_instances
-from deimos.results import acquired_ids as acquired_ids
-from deimos.results import doubts as doubts
-from deimos.results import notes as notes
-from deimos.results import provenance as provenance
-from deimos.results import published as published
-from deimos.results import table as table
-from deimos.store import uri as store_uri
-from deimos.views import links as links
-from deimos.views import view as view
+from deimos.record import archive, executions, store, views
+from deimos.record.executions import SCALES as SCALES
+from deimos.record.executions import Experiment as Experiment
+from deimos.record.executions import close_execution as close_execution
+from deimos.record.executions import execution_summary as execution_summary
+from deimos.record.executions import experiment as experiment
+from deimos.record.executions import log_figure as log_figure
+from deimos.record.executions import log_table as log_table
+from deimos.record.executions import log_verdicts as log_verdicts
+from deimos.record.executions import open_execution as open_execution
+from deimos.record.fleets import fleet as fleet
+from deimos.record.fleets import log as log
+from deimos.record.fleets import log_instances as log_instances
+from deimos.record.results import acquired_ids as acquired_ids
+from deimos.record.results import doubts as doubts
+from deimos.record.results import notes as notes
+from deimos.record.results import provenance as provenance
+from deimos.record.results import published as published
+from deimos.record.results import table as table
+from deimos.record.store import uri as store_uri
+from deimos.record.views import links as links
+from deimos.record.views import view as view
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="Browse the record in MLflow's UI.")

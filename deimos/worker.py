@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
-from deimos import executions, store
 from deimos.provenance import code_fingerprint
+from deimos.record import executions, store
 from deimos.slices import Slice
 
 

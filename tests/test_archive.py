@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from deimos import archive, record, store, tracking
+from deimos import tracking
+from deimos.record import archive, reading, store
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def exported(use, tmp_path):
     """An experiment in store "here", with a table among its artifacts, and the archive of it."""
     use("here")
     tiny.experiment(repeats=1)
-    (execution,) = record.search(kind="execution")
+    (execution,) = reading.search(kind="execution")
     id, place = execution.info.run_id, execution.info.experiment_id
     about = tracking.Experiment("04-tiny", place, "smoke", id)
     tracking.log_table(about, pd.DataFrame({"a": [1]}), "of-this-run")
@@ -45,7 +46,7 @@ def told(run):
     tags = {k: v for k, v in run.data.tags.items() if k != archive.ORIGIN}
     info = run.info.run_name, run.info.status, run.info.start_time, run.info.end_time
     chips = [(chip.dataset.name, chip.dataset.digest) for chip in run.inputs.dataset_inputs]
-    values = {key: record.history(run.info.run_id, key) for key in run.data.metrics}
+    values = {key: reading.history(run.info.run_id, key) for key in run.data.metrics}
     return info, run.data.params, tags, chips, values
 
 
@@ -54,12 +55,12 @@ def by_name(runs):
 
 
 def test_a_store_that_reads_an_archive_has_the_same_runs_to_the_last_bit(exported, use):
-    before, table = by_name(record.search()), tracking.table("moons")
+    before, table = by_name(reading.search()), tracking.table("moons")
     use("there")
     assert archive.read(exported) == (len(tiny.METHODS) + 1, 0)
-    assert by_name(record.search()) == before
+    assert by_name(reading.search()) == before
     pd.testing.assert_frame_equal(tracking.table("moons"), table, check_exact=True)
-    (execution,) = record.search(kind="execution")
+    (execution,) = reading.search(kind="execution")
     files = store.client().list_artifacts(execution.info.run_id, "tables")
     assert [file.path for file in files] == ["tables/of-this-run.csv", "tables/of-this-run.html"]
     place = store.client().get_experiment(execution.info.experiment_id)
@@ -75,24 +76,24 @@ def test_what_is_there_already_does_not_come_twice_wherever_it_was_made(exported
     again = tmp_path / "again.zip"
     assert archive.write(again) == n
     use("here")
-    assert archive.read(again) == (0, n) and len(record.search()) == n
+    assert archive.read(again) == (0, n) and len(reading.search()) == n
 
 
 def test_finished_runs_that_were_read_are_not_run_again(exported, use):
     use("there")
     archive.read(exported)
     tiny.experiment(repeats=1)
-    skipped = [int(run.data.tags["runs_skipped"]) for run in record.search(kind="execution")]
+    skipped = [int(run.data.tags["runs_skipped"]) for run in reading.search(kind="execution")]
     assert sorted(skipped) == [0, len(tiny.METHODS)]
 
 
 def test_a_run_that_went_on_since_replaces_its_older_self(exported, use, tmp_path):
     use("there")
     archive.read(exported)
-    for run in record.search(kind="run"):  # as one that was stopped earlier
+    for run in reading.search(kind="run"):  # as one that was stopped earlier
         store.client().set_terminated(run.info.run_id, "KILLED", run.info.end_time - 1)
     assert archive.read(exported) == (len(tiny.METHODS), 1)
-    assert {run.info.status for run in record.search()} == {"FINISHED"}
+    assert {run.info.status for run in reading.search()} == {"FINISHED"}
 
 
 def test_a_reading_that_was_interrupted_is_made_good(exported, use, monkeypatch):
@@ -102,7 +103,7 @@ def test_a_reading_that_was_interrupted_is_made_good(exported, use, monkeypatch)
         with pytest.raises(ValueError):
             archive.read(exported)
     assert archive.read(exported) == (len(tiny.METHODS) + 1, 0)
-    assert {run.info.status for run in record.search()} == {"FINISHED"}
+    assert {run.info.status for run in reading.search()} == {"FINISHED"}
 
 
 def test_kept_runs_stand_apart_from_the_users_own(exported, use, tmp_path, monkeypatch):

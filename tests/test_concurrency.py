@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from deimos import alive, claims, executions, store, tracking
+from deimos import tracking
+from deimos.record import alive, claims, executions, store
 
 SECONDS = float(os.environ.get("DEIMOS_WRITERS_SECONDS", "5"))  # by hand: 300
 
@@ -104,7 +105,7 @@ def test_only_work_that_is_claimed_is_waited_for(database):
 
 def test_a_process_lives_until_it_is_killed(tmp_path):
     code = (
-        "import pathlib, sys, time; from deimos import alive;"
+        "import pathlib, sys, time; from deimos.record import alive;"
         "print(alive.this_process(pathlib.Path(sys.argv[1])), flush=True); time.sleep(600)"
     )
     here = [sys.executable, "-c", code, str(tmp_path)]

@@ -164,7 +164,7 @@ def test_a_share_of_a_gpu_that_is_none_is_refused(notebooks, share, capsys):
 
 def test_without_the_engine_ray_is_never_imported():
     """No module imports it but the engine, when asked to run; and the engine, no module."""
-    for module in (ROOT / "deimos").glob("*.py"):
+    for module in (ROOT / "deimos").rglob("*.py"):
         nodes = ast.walk(ast.parse(module.read_text()))
         imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
         names = {getattr(node, "module", None) for node in imports}

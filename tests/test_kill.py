@@ -14,7 +14,8 @@ import pytest
 import tiny
 import yaml
 
-from deimos import alive, tracking
+from deimos import tracking
+from deimos.record import alive
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

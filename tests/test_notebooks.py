@@ -4,6 +4,8 @@ import nbformat
 import pytest
 
 from deimos import reproduce, tracking
+from deimos.own import second_round
+from deimos.provenance import code_fingerprint
 
 NOTEBOOKS = sorted(reproduce.NOTEBOOKS.glob("*.ipynb"))
 
@@ -46,6 +48,11 @@ def test_the_numbers_of_the_smoke_runs_are_in_the_record(executed):
     assert set(table.n_acquired) == {0, 25, 50} and set(table["repeat"]) == {1, 2}
     assert table.value.between(0, 1).all()
     assert set(tracking.table("greedy-vs-optimal").batch_size) == {2, 5}
+
+
+def test_a_round_is_known_by_the_code_that_picks_too(executed):
+    (known,) = tracking.provenance("own-pool")["fingerprints"]
+    assert known == code_fingerprint(also=second_round.MODULES) != code_fingerprint()
 
 
 def test_a_smoke_run_on_stand_in_data_decides_no_claim(executed):

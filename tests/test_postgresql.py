@@ -13,7 +13,8 @@ import tiny
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from deimos import archive, readme, store
+from deimos import readme
+from deimos.record import archive, store
 
 pytest.importorskip("psycopg", reason="psycopg, PostgreSQL's driver, is not installed")
 

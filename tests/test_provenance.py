@@ -35,6 +35,16 @@ def test_only_the_modules_that_decide_a_number_count(fingerprint):
     assert fingerprint(CODE) != fingerprint(CODE, module="training")
 
 
+def test_other_modules_count_where_they_are_named_and_must_be_there(fingerprint, tmp_path):
+    found = []
+    for code in (CODE, CODE.replace("r**2", "r**3")):
+        found += [fingerprint(code, module="own_pool"), code_fingerprint(tmp_path, ["own_pool"])]
+    alone, named, alone_changed, named_changed = found
+    assert alone == alone_changed and len({alone, named, named_changed}) == 3
+    with pytest.raises(FileNotFoundError, match="own_pol"):
+        code_fingerprint(tmp_path, also=["own_pol"])
+
+
 def test_numbers_stored_beside_the_code_count(fingerprint, tmp_path):
     before = fingerprint(CODE)
     (tmp_path / "initial_sets.json").write_text("[1, 2]")

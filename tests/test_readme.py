@@ -5,7 +5,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from deimos import archive, readme
+from deimos import readme
+from deimos.record import archive
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import tomllib
+from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -14,6 +16,7 @@ from packaging.requirements import Requirement
 
 import deimos
 from deimos import provenance, reproduce
+from deimos.own import second_round
 
 ROOT = Path(deimos.__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -34,7 +37,21 @@ def readme_code():
 
 
 def modules():
-    return [path.relative_to(ROOT) for path in sorted((ROOT / "deimos").glob("[!_]*.py"))]
+    return [path.relative_to(ROOT) for path in sorted((ROOT / "deimos").rglob("[!_]*.py"))]
+
+
+def dotted(path):
+    """The name by which a module is imported."""
+    return ".".join(path.with_suffix("").parts)
+
+
+def imported_by(path):
+    """What a file imports, by every name that it may be: of `from a import b`, a and a.b."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
 
 
 def targets():
@@ -65,20 +82,31 @@ def test_the_readme_names_only_paths_that_exist():
 
 def test_the_readme_names_every_notebook_and_module():
     readme = (ROOT / "README.md").read_text()
-    names = [path.name for path in modules()] + [path.stem for path in NOTEBOOKS]
+    names = [f"`{path.relative_to('deimos')}`" for path in modules()]
+    names += [f"`{path.stem}`" for path in NOTEBOOKS]
     assert [name for name in names if name not in readme] == []
 
 
+@pytest.mark.parametrize("package", sorted({path.parent for path in modules()}), ids=str)
+def test_the_docstring_of_a_package_names_its_modules(package):
+    docstring = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text()))
+    said = re.findall(r"\w+", docstring)
+    here = [path.stem for path in modules() if path.parent == package]
+    assert [name for name in here if name not in said] == []
+
+
+def test_imports_run_one_way():
+    names = {dotted(path): path for path in modules()}
+    graph = {name: {*imported_by(path)} & names.keys() - {name} for name, path in names.items()}
+    assert len([*TopologicalSorter(graph).static_order()]) == len(names)  # else CycleError
+
+
 def test_nothing_but_the_adapters_imports_the_libraries_that_they_are_for():
-    imported = {path.name: set() for path in modules()}
-    for path in modules():
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            imported[path.name] |= {name.split(".")[0] for name in names} | {*names}
-    for library, adapter in (("baal", "for_baal"), ("skactiveml", "for_skactiveml")):
-        assert [n for n, found in imported.items() if library in found] == [f"{adapter}.py"]
-        assert not any(f"deimos.{adapter}" in found for found in imported.values())
+    imported = {dotted(path): {*imported_by(path)} for path in modules()}
+    for library, adapter in (("baal", "deimos.for_baal"), ("skactiveml", "deimos.for_skactiveml")):
+        users = [n for n, found in imported.items() if library in {f.split(".")[0] for f in found}]
+        assert users == [adapter]
+        assert not any(adapter in found for found in imported.values())
 
 
 @each_notebook
@@ -151,6 +179,16 @@ def test_make_and_the_record_agree_on_what_the_science_modules_are():
     made = re.search(r"^SCIENCE := (.*)$", rules, flags=re.MULTILINE)[1].split()
     there = {f"deimos/{name}.py" for name in provenance.SCIENCE} & set(map(str, modules()))
     assert {path for path in made if path.endswith(".py")} == there
+
+
+def test_what_decides_a_round_is_all_in_its_fingerprint_and_makes_it_due():
+    named = {f"deimos/{name}.py" for name in second_round.MODULES}
+    counted = {f"deimos.{name}" for name in provenance.SCIENCE} | {*map(dotted, map(Path, named))}
+    used = {*chain(*map(imported_by, named))} & {*map(dotted, modules())}
+    assert {"deimos.own_pool", "deimos.shared_masks"} <= counted and used <= counted
+    rules = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    said = re.search(r"B1-your-own-pool.ipynb: \$\(addprefix deimos/,(.*?)\)", rules)[1].split()
+    assert named == {f"deimos/{name}" for name in said} - {"deimos/own/figures.py"}
 
 
 def test_ci_runs_the_readmes_own_test_command():

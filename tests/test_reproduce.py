@@ -164,7 +164,8 @@ def make(tmp_path):
     """A function that calls make on three notebooks; returns its result and the notebooks run."""
     for place in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / place, tmp_path)
-    for name in ("deimos/loop.py", "deimos/figures.py", "fake", ".installed"):
+    code = ("deimos/loop.py", "deimos/figures.py", "deimos/record/results.py")
+    for name in (*code, "fake", ".installed"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     for name in ("01-bad", "02-good", "99-figures-and-tables"):
@@ -198,6 +199,7 @@ def test_make_reproduce_goes_on_when_a_notebook_fails_and_ends_with_99_and_an_er
 def test_make_runs_again_what_a_change_concerns_and_no_more(make, tmp_path):
     make("reproduce", "SCALE=smoke", "N=2")
     due = {"deimos/figures.py": ["99"], "deimos/loop.py": ["01", "02", "99"]}
+    due["deimos/record/results.py"] = ["99"]
     due["notebooks/02-good.ipynb"] = ["02", "99"]
     for changed, expected in due.items():
         (tmp_path / changed).touch()

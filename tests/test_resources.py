@@ -17,9 +17,11 @@ import torch
 import yaml
 from disks import small_disk
 
-from deimos import fleets, mc_dropout, store, tracking
+from deimos import mc_dropout, tracking
+from deimos.record import fleets
 
-ROOT, TESTS = Path(store.__file__).parents[1], Path(__file__).parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 EPOCHS = 60  # slow enough for something to happen in the middle
 
 

@@ -43,7 +43,7 @@ def unsafe(code: str) -> list[str]:
 
 
 def sources() -> dict[str, str]:
-    files = [*ROOT.glob("deimos/*.py"), *ROOT.glob("benchmarks/*.py")]
+    files = [*ROOT.glob("deimos/**/*.py"), *ROOT.glob("benchmarks/*.py")]
     code = {str(file.relative_to(ROOT)): file.read_text() for file in files}
     for file in ROOT.glob("notebooks/*.ipynb"):
         cells = nbformat.read(file, as_version=4).cells

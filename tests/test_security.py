@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import deimos
-from deimos import reproduce, store
+from deimos import reproduce
+from deimos.record import store
 
 ROOT = Path(deimos.__file__).parents[1]
 SECRET = "correct-horse-battery"

@@ -10,10 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from deimos import networks, own_files, own_networks, own_record, own_report, record
+from deimos import networks
 from deimos.__main__ import main
-from deimos.own_labels import labels_of
-from deimos.own_tables import Columns
+from deimos.own import report
+from deimos.own.files import known, read_labelled, read_pool
+from deimos.own.labels import labels_of
+from deimos.own.networks import fitting
+from deimos.own.tables import Columns
+from deimos.record import reading, store
 
 QUICK = ["--epochs", "2", "--masks", "6"]
 
@@ -31,7 +35,7 @@ def place(tmp_path, one_record, monkeypatch):
 
 
 def rounds_in_the_record():
-    return record.search(kind="round")
+    return reading.search(kind="round")
 
 
 def library(rng, n, length=25):
@@ -72,9 +76,9 @@ def test_a_table_of_sequences_becomes_picks_a_page_and_a_run(place, rng, capsys)
     assert len(others) == before
     assert run.info.status == "FINISHED" and run.data.params["network"] == "the splicing net"
     assert {"checksum_pool", "checksum_labelled", "commit"} <= run.data.tags.keys()
-    gains = record.history(run.info.run_id, "pick/expected_improvement")
+    gains = reading.history(run.info.run_id, "pick/expected_improvement")
     assert list(gains.values()) == pytest.approx(list(picks.expected_improvement))
-    files = {file.path for file in own_record.store.client().list_artifacts(run.info.run_id)}
+    files = {file.path for file in store.client().list_artifacts(run.info.run_id)}
     assert files == {"picks.csv", "picks.html"}
 
 
@@ -105,7 +109,7 @@ def test_tables_parted_by_tabs_zipped_or_with_names_of_their_own(place, rng, how
         plain.append(place / f"{name}.csv")
         other.append(file)
     found = [
-        own_files.read_labelled([files[1]], names, own_files.read_pool(files[0], names), files[0])
+        read_labelled([files[1]], names, read_pool(files[0], names), files[0])
         for files, names in ((plain, Columns()), (other, columns))
     ]
     assert found[0][0].x.equal(found[1][0].x) and found[0][1] == found[1][1]
@@ -210,7 +214,7 @@ def test_what_was_there_stays_until_all_of_the_new_is_whole(place, rng, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(own_report, "page", full)
+    monkeypatch.setattr(report, "page", full)
     assert select(place) == 2
     assert "No space left" in capsys.readouterr().err
     assert (place / "picks.csv").read_text() == "of the last round"
@@ -270,7 +274,7 @@ def test_labels_that_teach_nothing_are_refused(said, task, says):
     ],
 )
 def test_the_net_is_the_papers_where_the_points_are(kind, shape, c, twin, rng):
-    ours = own_networks.fitting(kind, shape, c).build(torch.Generator().manual_seed(0))
+    ours = fitting(kind, shape, c).build(torch.Generator().manual_seed(0))
     theirs = twin(torch.Generator().manual_seed(0))
     theirs.load_state_dict(ours.state_dict())
     assert ours.p == theirs.p and ours.dropout_widths == theirs.dropout_widths
@@ -281,10 +285,8 @@ def test_the_net_is_the_papers_where_the_points_are(kind, shape, c, twin, rng):
 def test_points_of_the_pool_are_known_by_their_id_or_by_what_they_are(place, rng):
     table = sequence_files(place, rng)
     columns = Columns()
-    pool = own_files.read_pool(place / "pool.csv", columns)
+    pool = read_pool(place / "pool.csv", columns)
     other = pd.DataFrame({"id": ["s3", "new"], "sequence": [BASE[:25], table.sequence[7]]})
     other.assign(label=[1, 2]).to_csv(place / "labelled.csv", index=False)
-    labelled, _, _ = own_files.read_labelled(
-        [place / "labelled.csv"], columns, pool, place / "pool.csv"
-    )
-    assert own_files.known(pool, labelled).nonzero().flatten().tolist() == [3, 7]
+    labelled, _, _ = read_labelled([place / "labelled.csv"], columns, pool, place / "pool.csv")
+    assert known(pool, labelled).nonzero().flatten().tolist() == [3, 7]

@@ -9,6 +9,7 @@ import sys
 import zlib
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
-from deimos import fleets, store, tracking
+from deimos import tracking
 from deimos.data import Task
 from deimos.loop import Iteration, Schedule
+from deimos.provenance import code_fingerprint
+from deimos.record import fleets, store
 
 SCHEDULE = Schedule(
     batch_size=2,
@@ -47,7 +50,7 @@ def _need_not_survive_a_power_cut(connection, _):
 def own_store(database, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
-    monkeypatch.setattr(fleets, "code_fingerprint", lambda: "of now")
+    monkeypatch.setattr(fleets, "code_fingerprint", lambda **_: "of now")
 
 
 @pytest.fixture
@@ -262,6 +265,19 @@ def test_a_simulation_is_logged_once_and_belongs_to_every_scale(notebook, task):
         assert skipped == (scale == "paper")
     tracking.log_instances(experiment, "simulated", {"ratio_3": [0.5]}, batch_size=10, seed=1)
     assert tracking.table("simulated", "quick").value.tolist() == [0.5]
+
+
+def test_a_simulation_is_logged_anew_where_a_module_that_it_names_does_something_else(
+    notebook, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(fleets, "code_fingerprint", partial(code_fingerprint, tmp_path))
+    experiment, shown = notebook("B1-simulated"), []
+    for code, score in (("n = 1\n", 0.5), ("n = 1  # one\n", 0.6), ("n = 2\n", 0.7)):
+        (tmp_path / "own_pool.py").write_text(code)
+        about = {"modules": ["own_pool"], "batch_size": 10}
+        tracking.log_instances(experiment, "simulated", {"score": [score]}, **about)
+        shown.append(tracking.table("simulated").value.item())
+    assert shown == [0.5, 0.5, 0.7]
 
 
 def test_figures_can_say_where_their_numbers_come_from(notebook, task):

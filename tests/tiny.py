@@ -15,10 +15,11 @@ import torch
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 from torch import nn
 
-from deimos import executions, loop, networks, store, tracking
+from deimos import loop, networks, tracking
 from deimos.data import Task
 from deimos.loop import Schedule
 from deimos.networks import Network
+from deimos.record import executions, store
 
 SCHEDULE = Schedule(
     batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=3, minibatch=4, decay=0.01,

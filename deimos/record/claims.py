@@ -17,8 +17,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from deimos import record, store
-from deimos.executions import Experiment, end_the_dead
+from deimos.record import reading, store
+from deimos.record.executions import Experiment, end_the_dead
 
 LOG = logging.getLogger(__name__)
 CLAIM = "claim."
@@ -61,7 +61,7 @@ def _rivals(experiment: Experiment, names: Sequence[str], seen: dict) -> str:
     """The other executions that hold some of `names`, in words; nothing if there are none."""
     end_the_dead(seen)
     rivals = []
-    for run in record.search([experiment.id], status="RUNNING", kind="execution"):
+    for run in reading.search([experiment.id], status="RUNNING", kind="execution"):
         tags = [value for tag, value in run.data.tags.items() if tag.startswith(CLAIM)]
         if run.info.run_id != experiment.run_id and set(names) & set(" ".join(tags).split()):
             rivals.append(f"execution {run.info.run_id} ({run.data.tags['processes']})")

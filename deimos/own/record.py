@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
-from deimos import executions, store
-from deimos.own_files import Points
+from deimos.own.files import Points
+from deimos.own.rounds import Round
 from deimos.provenance import machine
-from deimos.rounds import Round
+from deimos.record import executions, store
 
 EXPERIMENT = "your-own-pool"
 ABOUT = "Which points of your own pool to label next: a run a round, its picks and page as files."

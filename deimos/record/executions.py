@@ -16,8 +16,9 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from deimos import alive, record, slices, store
+from deimos import slices
 from deimos.provenance import machine
+from deimos.record import alive, reading, store
 from deimos.slices import Slice
 
 SCALES = ("paper", "quick", "smoke")
@@ -89,7 +90,7 @@ def open_execution(notebook: str, scale: str, part: Slice | None = None) -> str:
 
     With a `part`, of its code down to its fleets, and of these no more than that slice.
     """
-    if scale not in (*SCALES, record.REFERENCE):
+    if scale not in (*SCALES, reading.REFERENCE):
         raise ValueError(f"scale {scale!r} is none of {', '.join(SCALES)}")
     end_the_dead({})
     tags = {"kind": "execution", "notebook": notebook, "scale": scale, **machine()}
@@ -119,7 +120,7 @@ def close_execution(run_id: str, status: str, html: Path | None = None) -> None:
     client = store.client()
     if html is not None:
         client.log_artifact(run_id, str(html))
-    for run in record.search(status="RUNNING", kind="run", execution=run_id):
+    for run in reading.search(status="RUNNING", kind="run", execution=run_id):
         client.set_terminated(run.info.run_id, "FAILED" if status == "failed" else "KILLED")
     client.set_terminated(run_id, STATUS[status])
 
@@ -144,7 +145,7 @@ def end_the_dead(seen: dict[str, tuple[str, float]]) -> None:
     Beside an SQLite file their locks tell at once. On a server only someone who watches can tell,
     by `SILENCE` seconds without a sign of life: `seen` holds the last signs between two calls.
     """
-    for run in record.search(status="RUNNING", kind="execution"):
+    for run in reading.search(status="RUNNING", kind="execution"):
         if _is_dead(run, seen):
             close_execution(run.info.run_id, "stopped")
 

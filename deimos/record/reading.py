@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from deimos import store
 from deimos.loop import Schedule
+from deimos.record import store
 
 MEMBER = ["experiment", "batch_size", "method", "repeat"]
 REFERENCE = "reference"  # of the runs that the repository keeps: apart from all others

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from deimos import record
 from deimos.data import published_curves
-from deimos.record import ANY_SCALE, IDS, LABELLED, MEMBER, REFERENCE
+from deimos.record import reading
+from deimos.record.reading import ANY_SCALE, IDS, LABELLED, MEMBER, REFERENCE
 
 COLUMNS = {
     "experiment": str,
@@ -35,18 +35,18 @@ def table(
     left out and there are several. MLflow reads about 35,000 measurements a second.
     """
     rows = []
-    for run in record.chosen(experiment, scale, batch_size, settings):
+    for run in reading.chosen(experiment, scale, batch_size, settings):
         keys = [
             k for k in run.data.metrics if k not in (IDS, LABELLED) and metric in (None, short(k))
         ]
-        labelled = record.history(run.info.run_id, LABELLED) if keys else {}
+        labelled = reading.history(run.info.run_id, LABELLED) if keys else {}
         for key in keys:
-            for n, value in record.history(run.info.run_id, key).items():
+            for n, value in reading.history(run.info.run_id, key).items():
                 if run.data.tags.get("step") == "repeat":  # a simulation has an instance a step
-                    name, b, method, _ = record.member(run)
+                    name, b, method, _ = reading.member(run)
                     place = (name, b, method, n, b, b)
                 elif n in labelled:  # else a copy of the record that is still being written
-                    place = (*record.member(run), n, labelled[n])
+                    place = (*reading.member(run), n, labelled[n])
                 else:
                     continue
                 rows.append((*place, short(key), value))
@@ -67,9 +67,9 @@ def acquired_ids(
 ) -> pd.DataFrame:
     """What each member acquired, in order (`position` from 1), in the runs that `table` shows."""
     rows = [
-        (*record.member(run), position, int(id))
-        for run in record.chosen(experiment, scale, batch_size, settings)
-        for position, id in record.history(run.info.run_id, IDS).items()
+        (*reading.member(run), position, int(id))
+        for run in reading.chosen(experiment, scale, batch_size, settings)
+        for position, id in reading.history(run.info.run_id, IDS).items()
     ]
     frame = pd.DataFrame(rows, columns=[*MEMBER, "position", "id"])
     return frame.sort_values([*MEMBER, "position"], ignore_index=True)
@@ -77,7 +77,7 @@ def acquired_ids(
 
 def provenance(experiment: str, scale: str | None = None) -> dict:
     """Data, code and machines behind `table(experiment, scale)`; `ValueError` if it is empty."""
-    runs = record.chosen(experiment, scale, None, {})
+    runs = reading.chosen(experiment, scale, None, {})
     if not runs:
         raise ValueError(f"the record has no runs of {experiment} at scale {scale or 'any'}")
     return _origin(runs)
@@ -92,8 +92,8 @@ def _origin(runs: list) -> dict:
         "scale": tags["scale"][0],
         "source": " and ".join(tags["source"]),
         "stand_in": "True" in tags["stand_in"],
-        "repeats": max(record.member(run)[3] for run in runs),
-        "finished": all(record.is_finished(run) for run in runs),
+        "repeats": max(reading.member(run)[3] for run in runs),
+        "finished": all(reading.is_finished(run) for run in runs),
         "devices": tags["device"],
         "commits": tags["commit"],
         "dirty": "True" in tags["dirty"],
@@ -131,6 +131,6 @@ def published(scale: str) -> pd.DataFrame:
 def _origins(scale: str) -> dict[str, dict]:
     """The provenance of every experiment that has runs at this scale, of one look at the record."""
     runs: dict[str, list] = {}
-    for run in record.chosen(None, scale, None, {}):
-        runs.setdefault(record.member(run)[0], []).append(run)
+    for run in reading.chosen(None, scale, None, {}):
+        runs.setdefault(reading.member(run)[0], []).append(run)
     return {name: _origin(runs[name]) for name in sorted(runs)}

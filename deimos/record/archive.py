@@ -20,8 +20,8 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 from tqdm import tqdm
 
-from deimos import executions, record, store
 from deimos.data import ROOT
+from deimos.record import executions, reading, store
 
 REFERENCES = ROOT / "mlruns" / "reference"
 ORIGIN = "origin"  # the tag of a copy: the id of the run it is of
@@ -35,7 +35,7 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
     """
     client = store.client()
     places = {found.experiment_id: found for found in client.search_experiments(max_results=50_000)}
-    runs = [run for run in record.search(list(places), **tags) if _is_own(run)]
+    runs = [run for run in reading.search(list(places), **tags) if _is_own(run)]
     part = file.with_name(f"{file.name}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -65,7 +65,7 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
             told = json.loads(archive.read("runs.json"))
             values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str})
             by_run = dict(list(values.groupby("run")))
-            there = {_origin(run): run for run in record.search()}
+            there = {_origin(run): run for run in reading.search()}
             entered = 0
             for run in tqdm(told, unit="run", desc=f"reading {file.name}", mininterval=1.0):
                 known = there.get(run["origin"])
@@ -85,12 +85,12 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
 def read_references() -> int:
     """Our own runs, as the repository keeps them, into the store; how many were not there yet."""
     files = sorted(REFERENCES.glob("*.zip"))
-    return sum(read(file, record.REFERENCE)[0] for file in files)
+    return sum(read(file, reading.REFERENCE)[0] for file in files)
 
 
 def _is_own(run: Any) -> bool:
     ended = run.info.status != "RUNNING" and run.info.end_time is not None
-    return ended and run.data.tags.get("scale") != record.REFERENCE
+    return ended and run.data.tags.get("scale") != reading.REFERENCE
 
 
 def _origin(run: Any) -> str:

@@ -14,6 +14,7 @@ from deimos.data import Task
 from deimos.networks import Network
 
 CLAIM = "The picked batch brings more accuracy than a random one of its size"
+MODULES = ("own_pool", "shared_masks", "own/second_round")  # beside the science: what decides it
 
 
 def first_labels(task: Task, schedule: loop.Schedule, repeat: int) -> Int[Tensor, " N"]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deimos.data import checksum
 from deimos.downloads import told
-from deimos.own_tables import (
+from deimos.own.tables import (
     ID,
     LABEL,
     SEQUENCE,

@@ -19,9 +19,9 @@ from deimos import loop, mc_dropout, own_pool
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
 from deimos.networks import Network
-from deimos.own_files import Points, known
-from deimos.own_labels import Labels, held_out
-from deimos.own_networks import Settings
+from deimos.own.files import Points, known
+from deimos.own.labels import Labels, held_out
+from deimos.own.networks import Settings
 
 RANDOM_BATCHES = 5  # that the batch is compared with
 SHOWN = 1_500  # points of the pool in the picture

@@ -17,11 +17,12 @@ from math import isfinite
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
-from deimos import claims, executions, limits, record, results, store
+from deimos import limits
 from deimos.data import Task
-from deimos.executions import Experiment
 from deimos.loop import Iteration, Member, Schedule
 from deimos.provenance import code_fingerprint, machine
+from deimos.record import claims, executions, reading, results, store
+from deimos.record.executions import Experiment
 
 LARGEST_BATCH = 900  # an iteration is one write, of at most `store.LARGEST_WRITE` metrics
 
@@ -60,7 +61,7 @@ def fleet(
     wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
     if part := experiment.part:
         wanted = [member for member in wanted if part.covers(schedule.batch_size, *member)]
-    finished = {m for m, run in _known(experiment, identity).items() if record.is_finished(run)}
+    finished = {m for m, run in _known(experiment, identity).items() if reading.is_finished(run)}
     names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):
         known = _known(experiment, identity)
@@ -70,7 +71,7 @@ def fleet(
             run = known.get((method, repeat))
             about = {**data, **identity, **here, "method": method, "repeat": str(repeat)}
             run_id = run.info.run_id if run else _create(experiment, task, schedule, about)
-            acquired, whole = record.recorded(run_id, schedule)
+            acquired, whole = reading.recorded(run_id, schedule)
             counts["skipped" if whole else "resumed" if run else "new"] += 1
             # `table` shows the settings that were last asked for, had they to be run or not.
             fresh = {"asked": asked}
@@ -96,14 +97,14 @@ def fleet(
             raise
         finally:
             for member in members:
-                _, whole = record.recorded(member.run_id, schedule)
+                _, whole = reading.recorded(member.run_id, schedule)
                 client.set_terminated(member.run_id, "FINISHED" if whole else left)
 
 
 def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, int], Run]:
     """The run of each member that has one: of several, the one that came furthest."""
-    runs = record.search([experiment.id], **identity)
-    tags = [(run.data.tags, run) for run in record.by_progress(runs)]
+    runs = reading.search([experiment.id], **identity)
+    tags = [(run.data.tags, run) for run in reading.by_progress(runs)]
     return {(known["method"], int(known["repeat"])): run for known, run in tags}
 
 
@@ -113,7 +114,7 @@ def _digest(settings: dict) -> str:
 
 def _asked(experiment: Experiment) -> str:
     """The time; if the clock was set back since something was last asked for, just after that."""
-    last = max(run.data.tags.get("asked", "") for run in record.search([experiment.id]))
+    last = max(run.data.tags.get("asked", "") for run in reading.search([experiment.id]))
     after = datetime.fromisoformat(last) + timedelta(microseconds=1) if last else None
     return max(_now(), after.isoformat(timespec="microseconds") if after else "")
 
@@ -162,8 +163,8 @@ def log(iteration: Iteration) -> None:
     full = member.schedule.batch_size if n < member.schedule.n_acquired else 0
     if len(iteration.acquired) != full:
         raise ValueError(f"{who}: a batch of {len(iteration.acquired)} points, not {full}")
-    values = {**iteration.metrics, record.LABELLED: float(iteration.n_labelled)}
-    names = [results.short(key) for key in (*values, record.IDS)]
+    values = {**iteration.metrics, reading.LABELLED: float(iteration.n_labelled)}
+    names = [results.short(key) for key in (*values, reading.IDS)]
     if len(values) == len(iteration.metrics) or len(set(names)) < len(names):
         raise ValueError(f"{who}: metrics {list(iteration.metrics)} need names of their own")
     for key, value in values.items():
@@ -171,7 +172,7 @@ def log(iteration: Iteration) -> None:
             raise ValueError(f"{who}: {key} is {value}")
     now = int(time.time() * 1000)
     points = [Metric(key, value, now, n) for key, value in values.items()]
-    points += [Metric(record.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
+    points += [Metric(reading.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
     store.client().log_batch(member.run_id, metrics=points)  # metrics alone: one transaction
 
 
@@ -180,23 +181,24 @@ def log_instances(
     name: str,
     columns: dict[str, Sequence[float]],
     source: str = "simulation",
+    modules: Sequence[str] = (),
     **settings: int | float | str,
 ) -> None:
     """A simulation as one run: each metric's value for every instance, in `table` the repeats.
 
     `settings` has at least a `batch_size`. Logged once: the same settings and code give the same
-    values again.
+    values again. `modules` are those that the values depend on beside the science modules.
     """
     identity = {
         "kind": "run",
         "experiment": name,
-        "scale": record.ANY_SCALE,
+        "scale": reading.ANY_SCALE,
         "batch_size": str(settings["batch_size"]),
         "settings": _digest(settings),
-        "fingerprint": code_fingerprint(),
+        "fingerprint": code_fingerprint(also=modules),
     }
     with claims.claim(experiment, [_digest(identity)[:8]]):
-        runs = filter(record.is_finished, record.search([experiment.id], **identity))
+        runs = filter(reading.is_finished, reading.search([experiment.id], **identity))
         done = next((run.info.run_id for run in runs), None)
         executions.count(experiment, {"skipped" if done else "new": 1})
         run_id = done or _create_simulation(experiment, identity, columns, source, settings)

@@ -11,8 +11,8 @@ import re
 import time
 import zlib
 
-from deimos import record, store
-from deimos.executions import Experiment
+from deimos.record import reading, store
+from deimos.record.executions import Experiment
 
 TAG = "mlflow.sharedViewState."
 UNNAMED = "Model metrics"  # what the UI calls the section of metrics without a slash
@@ -78,7 +78,7 @@ def saved_view(name: str, metric: str, where: str, runs: list, by: str = "method
 
 def seen(metric: str, runs: list) -> dict[str, float]:
     """The part of the plane that the curves are in; left to itself, the UI starts at zero."""
-    points = [point for run in runs for point in record.history(run.info.run_id, metric).items()]
+    points = [point for run in runs for point in reading.history(run.info.run_id, metric).items()]
     if not points:
         return {}
     (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
@@ -94,10 +94,10 @@ def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: 
     Returns its key. The runs are those of now: an execution writes its views again.
     """
     client = store.client()
-    runs = record.chosen(task, experiment.scale, batch_size, {})
+    runs = reading.chosen(task, experiment.scale, batch_size, {})
     if not runs:
         raise ValueError(f"the record has no runs of {task} at batch size {batch_size} to show")
-    version, fingerprint = record.version(runs[0])
+    version, fingerprint = reading.version(runs[0])
     which, by = ("base", "variant") if "variant" in runs[0].data.tags else ("settings", "method")
     where = (
         f"tags.{which} = '{version}' and tags.fingerprint = '{fingerprint}'"

@@ -13,9 +13,9 @@ from jaxtyping import Num
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deimos import own_figures
-from deimos.own_files import Points
-from deimos.rounds import Round
+from deimos.own import figures
+from deimos.own.files import Points
+from deimos.own.rounds import Round
 
 ROWS, IMAGES = 30, 96  # of the picks that are shown
 MADE = ("rank", "expected_improvement", "share", "model_says", "model_sd")
@@ -79,8 +79,8 @@ def page(
             "<h2>How much each pick adds, and where the picks lie</h2><p>Half of the batch's "
             f"expected improvement is that of its first {half}. Stop where a pick adds too little "
             "for the price of its label.</p>",
-            f'<div class="two">{image(own_figures.improvement(found.gains))}'
-            f"{image(own_figures.from_above(found.picture))}</div>",
+            f'<div class="two">{image(figures.improvement(found.gains))}'
+            f"{image(figures.from_above(found.picture))}</div>",
             "<h2>The batch against random ones of its size</h2>",
             table([("", "this batch", "random"), *rows]),
             '<p class="said">Points that a model is unsure of look alike to it: a batch that tells '
@@ -102,10 +102,10 @@ def looks(found: Round, picks: pd.DataFrame, pool: Points, x: Tensor) -> list[st
         captions = [f"{i}: {gain:.2g}" for i, gain in enumerate(found.gains, 1)]
         return [
             f"<h2>The picks by rank, with their expected improvement</h2>"
-            f"{image(own_figures.thumbnails(x[:IMAGES], captions))}"
+            f"{image(figures.thumbnails(x[:IMAGES], captions))}"
         ]
     if pool.kind == "sequences":
-        return [f"<h2>What the picks are made of</h2>{image(own_figures.composition(x, pool.x))}"]
+        return [f"<h2>What the picks are made of</h2>{image(figures.composition(x, pool.x))}"]
     return []
 
 
