@@ -121,7 +121,8 @@ def active_learning(
     check(task, waiting)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if together is None:
-        together = os.environ.get("DEIMOS_TOGETHER", str(int(device.type == "cuda"))) == "1"
+        asked = os.environ.get("DEIMOS_TOGETHER")
+        together = asked == "1" if asked else device.type == "cuda"
     task = task.to(device)
     left = threading.Event()
     pool = ThreadPoolExecutor(

@@ -49,8 +49,11 @@ def keras_step(optimiser: torch.optim.Optimizer, t: int) -> None:
 
 
 def asked_precision() -> str:
-    """`DEIMOS_PRECISION`, or float32 where it is not set."""
-    return os.environ.get("DEIMOS_PRECISION") or "float32"
+    """`DEIMOS_PRECISION`, or float32 where it is not set; ValueError if it is none."""
+    asked = os.environ.get("DEIMOS_PRECISION") or "float32"
+    if asked not in PRECISIONS:
+        raise ValueError(f"DEIMOS_PRECISION is {asked!r}, wanted {' or '.join(PRECISIONS)}")
+    return asked
 
 
 def loss(

@@ -7,11 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deimos import networks, training
+from deimos import loop, networks, training
 from deimos.data import mnist_7_vs_9
 from deimos.mc_dropout import draw_masks
 from deimos.networks import Network
 
+SMALLEST = dict(
+    batch_size=1, n_initial=2, n_acquired=1, n_candidates=5, epochs=1, minibatch=2, decay=0.1,
+    n_masks=2, n_passes=1,
+)  # fmt: skip
 INF, NAN = float("inf"), float("nan")
 
 
@@ -148,3 +152,13 @@ def test_scores_in_half_precision_are_those_of_single_precision_within_noise():
         found.append((answers.argmax(1) == y[40:]).float().mean())
     single, half = (torch.stack(found) for found in scores.values())
     assert single.mean() > 0.9 and (single - half).mean().abs() < 0.03
+
+
+def test_the_environment_may_ask_for_a_precision_that_there_is(monkeypatch):
+    monkeypatch.delenv("DEIMOS_PRECISION", raising=False)
+    assert training.asked_precision() == "float32"
+    monkeypatch.setenv("DEIMOS_PRECISION", "bfloat16")
+    assert loop.Schedule(**SMALLEST).precision == "bfloat16"
+    monkeypatch.setenv("DEIMOS_PRECISION", "half")
+    with pytest.raises(ValueError, match="DEIMOS_PRECISION is 'half', wanted float32 or bfloat16"):
+        loop.Schedule(**SMALLEST)
