@@ -21,7 +21,7 @@ from benchmarks.measured import Row, fresh, seconds
 from deimos import networks, reproduce, training
 from deimos.together import Start, fit_together
 
-N, EPOCHS, MINIBATCH, DECAY = 510, 6, 128, 0.01
+N, EPOCHS, MINIBATCH, DECAY = 510, 4, 128, 0.01
 
 
 def digits(channels: int, n_classes: int, p: float) -> nn.Sequential:

@@ -1,6 +1,6 @@
 """The README's results, written from the runs that the repository keeps: no number is typed in.
 
-`make figures SCALE=reference` puts the figure beside the kept runs, the tables between their marks.
+`make figures SCALE=reference` puts figures beside the kept runs, the tables between their marks.
 """
 
 import re
@@ -13,7 +13,7 @@ from deimos.record import archive
 from deimos.record.reading import REFERENCE
 
 README = ROOT / "README.md"
-FIGURE = "figure-3a"
+SHOWN = "figure-3a", "figure-3b"
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
 COST_MARKS = "<!-- costs from mlruns/reference -->", "<!-- until here, too -->"
 REPEATS, WORKERS = (3, 10, 30), (1, 8, 64)  # that the table of costs is for
@@ -111,11 +111,12 @@ def _origins(table: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
-    """Into the README, and the figure beside the kept runs."""
+    """Into the README, and its figures beside the kept runs."""
     archive.read_references()
     table, notes = tracking.table(scale=REFERENCE), tracking.notes(REFERENCE)
-    figure = figures.draw(FIGURE, table, notes, tracking.published(REFERENCE))
-    figure.savefig(archive.REFERENCES / f"{FIGURE}.png", dpi=120)
+    for name in SHOWN:
+        if figure := figures.draw(name, table, notes, tracking.published(REFERENCE)):
+            figure.savefig(archive.REFERENCES / f"{name}.png", dpi=120)
     text = written(README.read_text(encoding="utf-8"), results())
     README.write_text(written(text, costs(), COST_MARKS), encoding="utf-8")
 
