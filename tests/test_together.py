@@ -13,21 +13,25 @@ from deimos.loop import Member
 from deimos.networks import Network
 from deimos.together import Start, fit_together
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 M, N = 3, 10
 SETTINGS = dict(epochs=3, minibatch=4, decay=0.3, optimiser="adam")  # the last minibatch is partial
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
 
 
-def starts(build, n_points: int) -> list[Start]:
+def starts(build, x: torch.Tensor) -> list[Start]:
     """Of member i, anew: a network, ids and streams that no other member has."""
-    ids = [torch.randperm(n_points, generator=generator(i))[:N] for i in range(M)]
+    ids = [torch.randperm(len(x), generator=generator(i))[:N] for i in range(M)]
     return [
-        Start(build(generator(10 + i)), ids[i], generator(20 + i), generator(30 + i))
+        Start(
+            build(generator(10 + i)).to(x.device), ids[i].to(x.device),
+            generator(20 + i, x.device), generator(30 + i, x.device),
+        )
         for i in range(M)
-    ]
+    ]  # fmt: skip
 
 
 def one_by_one(build, x, y, **settings) -> list[Network]:
@@ -36,12 +40,12 @@ def one_by_one(build, x, y, **settings) -> list[Network]:
             start.network, x[start.labelled], y[start.labelled], order=start.order,
             dropout=start.dropout, **settings,
         )
-        for start in starts(build, len(x))
+        for start in starts(build, x)
     ]  # fmt: skip
 
 
 def in_step(build, x, y, **settings) -> list[Network | ValueError]:
-    return fit_together(lambda i: starts(build, len(x))[i], M, x, y, **settings)
+    return fit_together(lambda i: starts(build, x)[i], M, x, y, **settings)
 
 
 def double(generator: torch.Generator) -> Network:
@@ -73,13 +77,14 @@ def test_weights_are_those_of_fits_one_by_one(optimiser):
         (networks.face_age, (3, 200, 200), 256),
     ],
 )
-def test_the_papers_nets_can_be_fitted_in_step(build, shape, values):
-    x = torch.randint(0, values, (12, *shape), generator=generator(1), dtype=torch.uint8)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_the_papers_nets_can_be_fitted_in_step(build, shape, values, device):
+    x = torch.randint(0, values, (12, *shape), generator=generator(1), dtype=torch.uint8).to(device)
     classes = build(generator(0)).n_outputs
-    y = torch.arange(12) % classes if classes > 1 else torch.linspace(0, 1, 12)
+    y = (torch.arange(12) % classes if classes > 1 else torch.linspace(0, 1, 12)).to(device)
     settings = {**SETTINGS, "epochs": 1, "minibatch": N}  # one step: rounding has not grown yet
     ours, theirs = in_step(build, x, y, **settings), one_by_one(build, x, y, **settings)
-    for start, a, b in zip(starts(build, 12), ours, theirs, strict=True):
+    for start, a, b in zip(starts(build, x), ours, theirs, strict=True):
         before = torch.cat([w.flatten() for w in start.network.parameters()])
         v, w = (torch.cat([w.flatten() for w in net.parameters()]) for net in (a, b))
         moved = (w - before).norm()
@@ -88,9 +93,9 @@ def test_the_papers_nets_can_be_fitted_in_step(build, shape, values):
 
 def test_a_member_that_diverges_is_told_and_harms_no_other():
     x, y = points()
-    bad = starts(double, len(x))[1].labelled[0]
+    bad = starts(double, x)[1].labelled[0]
     x[bad] = torch.inf
-    hit = [bad.item() in start.labelled for start in starts(double, len(x))]
+    hit = [bad.item() in start.labelled for start in starts(double, x)]
     ours = in_step(double, x, y, **SETTINGS)
     assert hit.count(True) < M
     for broken, network, (a, b) in zip(
