@@ -75,7 +75,9 @@ def test_a_disk_that_fills_up_is_told_and_what_was_recorded_is_kept_and_gone_on_
         after = tiny.content(database)
         assert len(tiny.steps(database)) == tiny.STEPS
         assert len(before.merge(after)) == len(before) and not after.duplicated().any()
-        assert tiny.statuses(database) == {"FINISHED": 5, "KILLED": 1}
+        # The one that failed says so if that word still fitted; if not, the next one found it dead.
+        ended_as = tiny.statuses(database)
+        assert ended_as in ({"FINISHED": 5, "FAILED": 1}, {"FINISHED": 5, "KILLED": 1})
 
 
 def test_a_record_that_may_only_be_read_is_refused_before_any_work(
