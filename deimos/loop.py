@@ -52,9 +52,7 @@ class Schedule:
     optimiser: str = "adam"
     initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
     seed: int = 0
-    precision: str = field(
-        default_factory=training.asked_precision
-    )  # of the trunk while it is fitted
+    precision: str = field(default_factory=training.asked_precision)  # of the trunk's fit
 
 
 @dataclass(frozen=True)
@@ -125,6 +123,7 @@ def active_learning(
         together = asked == "1" if asked else device.type == "cuda"
     task = task.to(device)
     left = threading.Event()
+    step = partial(_iterate, task, build, left.is_set)
     pool = ThreadPoolExecutor(
         torch.get_num_threads() if together or device.type == "cpu" else 1,
         initializer=torch.set_num_threads,
@@ -137,7 +136,6 @@ def active_learning(
         with tqdm(total=total, unit="label", desc=task.name, mininterval=1.0) as bar:
             while waiting or running:
                 if not together:
-                    step = partial(_iterate, task, build, left.is_set)
                     running |= {pool.submit(step, member): member for member in waiting}
                     waiting = []
                 elif not running:
@@ -253,13 +251,10 @@ def _fit_in_step(
     began = time.perf_counter()
     begun = [_begin(task, member) for member in members]
 
-    def start(i: int) -> Start:
-        own = begun[i].streams
-        network = build(own.torch("weights", "cpu")).to(task.x.device)
-        return Start(network, begun[i].labelled, own.torch("minibatch order"), own.torch("dropout"))
-
-    settings = {**_fitting(members[0].schedule), "stopped": stopped}
-    networks = fit_together(start, len(begun), task.x, task.y, **settings)
+    networks = fit_together(
+        lambda i: _start(build, begun[i].labelled, begun[i].streams), len(begun), task.x, task.y,
+        **_fitting(members[0].schedule), stopped=stopped,
+    )  # fmt: skip
     share = (time.perf_counter() - began) / len(begun)
     return [(one, network, share) for one, network in zip(begun, networks, strict=True)]
 
@@ -273,10 +268,17 @@ def fit(
     stopped: Callable[[], bool] = lambda: False,
 ) -> Network:
     """A new network, trained from scratch on the labelled ids unless `stopped` first."""
-    network = build(streams.torch("weights", "cpu")).to(task.x.device)
-    order, dropout = streams.torch("minibatch order"), streams.torch("dropout")
-    about = {**_fitting(schedule), "order": order, "dropout": dropout, "stopped": stopped}
-    return training.fit(network, task.x[labelled], task.y[labelled], **about)
+    start = _start(build, labelled, streams)
+    return training.fit(
+        start.network, task.x[labelled], task.y[labelled], order=start.order, dropout=start.dropout,
+        **_fitting(schedule), stopped=stopped,
+    )  # fmt: skip
+
+
+def _start(build: Build, labelled: Int[Tensor, " N"], streams: Streams) -> Start:
+    """What a fit begins with, anew at each call: weights and streams as the iteration's are."""
+    network = build(streams.torch("weights", "cpu")).to(streams.device)
+    return Start(network, labelled, streams.torch("minibatch order"), streams.torch("dropout"))
 
 
 def _fitting(schedule: Schedule) -> dict[str, object]:

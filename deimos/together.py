@@ -9,16 +9,15 @@ Axes:  M members · N labelled points of each
 
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from deimos.networks import Network
-from deimos.training import OPTIMISERS, epoch, keras_step, loss, trained
+from deimos.training import OPTIMISERS, descend, epoch, loss, trained
 
 
 @dataclass(frozen=True)
@@ -81,33 +80,27 @@ def _fit(
 ) -> list[Network | ValueError]:
     losses = [_Loss(start.network) for start in starts]
     weights, _ = stack_module_state(losses)  # [M ...] each
-    stepper = OPTIMISERS[optimiser](weights.values())
     weight_decay = decay / len(starts[0].labelled)
 
     def of_member(own: dict[str, Tensor], *batch: object) -> Tensor:
         return functional_call(losses[0], own, (*batch, weight_decay, precision))
 
-    t = 0
-    for _ in range(epochs):
-        of_epoch = (part.split(minibatch, dim=1) for part in _epoch(starts))
-        for chosen, *masks in zip(*of_epoch, strict=True):
-            if stopped():
-                raise CancelledError(f"stopped after {t} steps")
-            t += 1
-            stepper.zero_grad()
-            vmap(of_member)(weights, x[chosen], y[chosen], masks).sum().backward()
-            keras_step(stepper, t)
+    def objective(chosen: Int[Tensor, "M n"], masks: list[Tensor]) -> Tensor:
+        return vmap(of_member)(weights, x[chosen], y[chosen], masks).sum()
+
+    stepper = OPTIMISERS[optimiser](weights.values())
+    descend(stepper, objective, lambda: _epoch(starts), epochs, minibatch, stopped, points=1)
     return [_trained(i, start, weights, epochs, decay) for i, start in enumerate(starts)]
 
 
-def _epoch(starts: Sequence[Start]) -> list[Tensor]:
-    """Every member's ids in the epoch's order [M N], and a mask for each dropout layer [M N d]."""
+def _epoch(starts: Sequence[Start]) -> tuple[Int[Tensor, "M N"], list[Float[Tensor, "M N d"]]]:
+    """Every member's ids in the epoch's order, and the masks of each dropout layer."""
     shuffled, masks = [], []
     for start in starts:
         order, drawn = epoch(start.network, len(start.labelled), start.order, start.dropout)
         shuffled.append(start.labelled[order])
         masks.append(drawn)
-    return [torch.stack(of_all) for of_all in (shuffled, *zip(*masks, strict=True))]
+    return torch.stack(shuffled), [torch.stack(layer) for layer in zip(*masks, strict=True)]
 
 
 @torch.no_grad()

@@ -99,20 +99,43 @@ def fit(
     any more.
     """
     network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
-    stepper = OPTIMISERS[optimiser](network.parameters())
     weight_decay = decay / len(x)
+
+    def objective(chosen: Tensor, masks: list[Tensor]) -> Tensor:
+        return loss(network, x[chosen], y[chosen], masks, weight_decay, precision)
+
+    descend(
+        OPTIMISERS[optimiser](network.parameters()), objective,
+        lambda: epoch(network, len(x), order, dropout), epochs, minibatch, stopped,
+    )  # fmt: skip
+    return trained(network, epochs, len(x), decay)
+
+
+def descend(
+    stepper: torch.optim.Optimizer,
+    objective: Callable[[Tensor, list[Tensor]], Tensor],
+    draw: Callable[[], tuple[Tensor, list[Tensor]]],
+    epochs: int,
+    minibatch: int,
+    stopped: Callable[[], bool],
+    points: int = 0,
+) -> None:
+    """A step down the objective for every minibatch of every epoch.
+
+    `draw` gives an epoch's points in order, and the masks of each dropout layer; axis `points` of
+    them all is cut into minibatches.
+    """
     t = 0
     for _ in range(epochs):
-        shuffled, drawn = epoch(network, len(x), order, dropout)
-        of_epoch = (part.split(minibatch) for part in (shuffled, *drawn))
+        order, drawn = draw()
+        of_epoch = (part.split(minibatch, dim=points) for part in (order, *drawn))
         for chosen, *masks in zip(*of_epoch, strict=True):
             if stopped():
                 raise CancelledError(f"stopped after {t} steps")
             t += 1
             stepper.zero_grad()
-            loss(network, x[chosen], y[chosen], masks, weight_decay, precision).backward()
+            objective(chosen, masks).backward()
             keras_step(stepper, t)
-    return trained(network, epochs, len(x), decay)
 
 
 def epoch(

@@ -161,11 +161,17 @@ def test_a_fleet_in_step_labels_what_it_labels_one_by_one():
         )
 
 
-def test_members_at_different_points_fall_into_step(monkeypatch):
-    whole, sizes = loop.fit_together, []
+@pytest.fixture
+def sizes(monkeypatch) -> list[int]:
+    """How many members were fitted together, a number a fit."""
+    whole, found = loop.fit_together, []
     monkeypatch.setattr(
-        loop, "fit_together", lambda *about, **s: sizes.append(about[1]) or whole(*about, **s)
+        loop, "fit_together", lambda *about, **s: found.append(about[1]) or whole(*about, **s)
     )
+    return found
+
+
+def test_members_at_different_points_fall_into_step(sizes):
     schedule = tiny.SCHEDULE
     ahead = Member("random", 1, schedule)
     steps = list(loop.active_learning(tiny.moons(), tiny.build, [ahead], together=True))
@@ -191,11 +197,7 @@ def test_in_step_a_member_that_fails_is_named_and_stops_no_other(monkeypatch):
         list(loop.active_learning(task, tiny.build, members, together=True))
 
 
-def test_the_environment_says_how_a_fleet_is_fitted(monkeypatch):
-    whole, sizes = loop.fit_together, []
-    monkeypatch.setattr(
-        loop, "fit_together", lambda *about, **s: sizes.append(about[1]) or whole(*about, **s)
-    )
+def test_the_environment_says_how_a_fleet_is_fitted(monkeypatch, sizes):
     members = [Member("random", 1, replace(tiny.SCHEDULE, n_acquired=0))]
     for said, used in (("0", []), ("1", [1])):
         monkeypatch.setenv("DEIMOS_TOGETHER", said)
