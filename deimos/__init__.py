@@ -4,8 +4,9 @@
     fast_selection         the same greedy batch without the covariance matrix, exact
     optimality             greedy against the best batch (App. A)
     mc_dropout             J masks drawn once and shared by every point
-    networks, training (together)
-                           the paper's nets, and how they are fitted from scratch; a fleet in step
+    networks, training     the paper's nets, and how they are fitted from scratch
+    together (all_trunks, tap_pooling)
+                           the same for a fleet in step, and in the forms that a GPU is fastest at
     baselines, batchbald, k_center (covering), forward_backward
                            the acquisition functions DEIMOS is compared with
     methods                all of them by name, and what each is shown

@@ -26,6 +26,7 @@ from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
 BLOCK = 2**18  # numbers of W worked on at a time, so that they stay in the processor's cache
+FEW = 2**21  # predictions, for which one core is faster than a GPU that is asked back at every pick
 
 
 def select(
@@ -70,6 +71,11 @@ def select_with_gains(
     weights: Float[Tensor, " S"] | None = None,
 ) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
     """The batch, and the expected improvement of each of its points given those before it."""
+    if predictions.is_cuda and predictions.numel() < FEW:
+        about = (None if one is None else one.cpu() for one in (predictions, candidates, weights))
+        here, among, how_much = about
+        found = select_with_gains(here, among, batch_size, noise, smoothing, how_much)
+        return tuple(one.to(predictions.device) for one in found)
     check_nuggets(noise, smoothing)
     check_predictions(predictions)
     S = predictions.shape[1]

@@ -121,6 +121,8 @@ def active_learning(
     if together is None:
         asked = os.environ.get("DEIMOS_TOGETHER")
         together = asked == "1" if asked else device.type == "cuda"
+    if device.type == "cuda":  # torch loads its solvers when first used, and no two threads may
+        torch.linalg.eigh(torch.eye(2, device=device))
     task = task.to(device)
     left = threading.Event()
     step = partial(_iterate, task, build, left.is_set)

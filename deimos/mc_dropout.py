@@ -18,6 +18,7 @@ from torch import Tensor
 from deimos.networks import Network
 
 NUMBERS_AT_ONCE = 2**25  # in the input of one trunk pass, of at most 4,096 points: bounds memory
+MASKED_AT_ONCE = 2**26  # features in the passes that a GPU makes at once; a processor makes one
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,8 @@ def predict(
     network: Network, features: Float[Tensor, "S d"], masks: Sequence[Float[Tensor, "J _"]]
 ) -> Float[Tensor, "J S c"]:
     """Predictions with masks shared by all points; mask j of every layer makes pass j (eq. 3)."""
-    shared = [mask.unsqueeze(1) for mask in masks]  # [J 1 d]
-    return torch.stack(
-        [_output(network, features, [m[j] for m in shared]) for j in range(len(masks[0]))]
-    )
+    shared = [mask.unsqueeze(1).split(_at_once(features)) for mask in masks]  # [j 1 d] each
+    return torch.cat([_outputs(network, features, some) for some in zip(*shared, strict=True)])
 
 
 @torch.no_grad()
@@ -80,7 +79,7 @@ def predict_fresh(
     network: Network, features: Float[Tensor, "S d"], n_passes: int, generator: torch.Generator
 ) -> Float[Tensor, "J S c"]:
     """Predictions with a mask of its own for every point and pass: variances, no covariances."""
-    return torch.stack(list(_fresh_passes(network, features, n_passes, generator)))
+    return torch.cat(list(_fresh_passes(network, features, n_passes, generator)))
 
 
 @torch.no_grad()
@@ -89,8 +88,8 @@ def predictive_mean(
 ) -> Float[Tensor, "S c"]:
     """The mean of `n_passes` fresh-mask predictions: the model's answer, as it is scored."""
     total = torch.zeros(len(features), network.n_outputs, device=features.device)
-    for prediction in _fresh_passes(network, features, n_passes, generator):
-        total += prediction
+    for predictions in _fresh_passes(network, features, n_passes, generator):
+        total += predictions.sum(0)
     return total / n_passes
 
 
@@ -120,11 +119,19 @@ def batch_diversity(probabilities: Float[Tensor, "b c"], smallest: float = 1e-12
 
 def _fresh_passes(
     network: Network, features: Tensor, n_passes: int, generator: torch.Generator
-) -> Iterator[Float[Tensor, "S c"]]:
-    for _ in range(n_passes):
-        yield _output(network, features, draw_masks(network, (len(features),), generator))
+) -> Iterator[Float[Tensor, "j S c"]]:
+    for done in range(0, n_passes, _at_once(features)):
+        j = min(_at_once(features), n_passes - done)
+        yield _outputs(network, features, draw_masks(network, (j, len(features)), generator))
 
 
-def _output(network: Network, features: Tensor, masks: Sequence[Tensor]) -> Float[Tensor, "S c"]:
+def _at_once(features: Float[Tensor, "S d"]) -> int:
+    """Passes that are made at once."""
+    return max(1, MASKED_AT_ONCE // features.numel()) if features.is_cuda else 1
+
+
+def _outputs(
+    network: Network, features: Float[Tensor, "S d"], masks: Sequence[Float[Tensor, "j _ _"]]
+) -> Float[Tensor, "j S c"]:
     output, _ = network.head(features, masks)
     return torch.softmax(output, dim=-1) if network.classifies else output

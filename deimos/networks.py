@@ -83,11 +83,16 @@ def initialise(network: Network, generator: torch.Generator, dense_std: float | 
         nn.init.zeros_(layer.bias)
 
 
-class _Pixels(nn.Module):
+class Pixels(nn.Module):
     """Images as stored (uint8, one channel or three, 0-255 unscaled) to float, channels first."""
 
     def forward(self, x: Num[Tensor, "S *image"]) -> Float[Tensor, "S channel h w"]:
-        return (x.unsqueeze(1) if x.ndim == 3 else x).float()
+        return layout(x).float()
+
+
+def layout(x: Num[Tensor, "S *image"]) -> Num[Tensor, "S channel h w"]:
+    """Images with their channels, of which there may be one, as an axis."""
+    return x.unsqueeze(1) if x.ndim == 3 else x
 
 
 def mnist_7_vs_9(generator: torch.Generator) -> Network:
@@ -109,7 +114,7 @@ def _mnist(generator: torch.Generator, channels: int, n_classes: int, p: float) 
 def digits_trunk(n_colours: int, channels: int) -> nn.Sequential:
     """The convolutions of the MNIST nets."""
     return nn.Sequential(
-        _Pixels(),
+        Pixels(),
         nn.Conv2d(n_colours, channels, 4),  # 28 → 25, of which 20 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(channels, channels, 4, stride=2),  # 25 → 11, of which 9 are seen
@@ -167,7 +172,7 @@ def face_age(generator: torch.Generator) -> Network:
 def faces_trunk(n_colours: int) -> nn.Sequential:
     """The convolutions of the face net."""
     return nn.Sequential(
-        _Pixels(),
+        Pixels(),
         nn.Conv2d(n_colours, 50, 4, stride=2),  # 200 → 99, of which 89 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(50, 50, 3, stride=2),  # 99 → 49, of which 44 are seen

@@ -19,6 +19,8 @@ SCIENCE = (
     "mc_dropout",
     "training",
     "together",
+    "all_trunks",
+    "tap_pooling",
     "expected_improvement",
     "fast_selection",
     "forward_backward",

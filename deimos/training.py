@@ -6,7 +6,7 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 
 import torch
@@ -60,7 +60,7 @@ def loss(
     network: Network,
     x: Num[Tensor, "N *input"],
     y: Tensor,
-    masks: list[Tensor],
+    masks: Sequence[Tensor],
     weight_decay: float,
     precision: str = "float32",
 ) -> Tensor:
@@ -68,10 +68,22 @@ def loss(
 
     With `precision` bfloat16 the trunk's products are rounded to 8 bits, its weights are not.
     """
+    return head_loss(network, features(network, x, precision), y, masks, weight_decay)
+
+
+def features(network: Network, x: Tensor, precision: str) -> Float[Tensor, "N d"]:
+    """The trunk's output, its products in this precision."""
     half = precision != "float32"
     with torch.autocast(x.device.type, PRECISIONS[precision], enabled=half):
-        features = network.features(x)
-    output, _ = network.head(features.float() if half else features, masks)
+        found = network.features(x)
+    return found.float() if half else found
+
+
+def head_loss(
+    network: Network, features: Tensor, y: Tensor, masks: Sequence[Tensor], weight_decay: float
+) -> Tensor:
+    """`loss`, where the trunk's output is known."""
+    output, _ = network.head(features, masks)
     fit = F.cross_entropy(output, y) if network.classifies else F.mse_loss(output.squeeze(-1), y)
     kernels = [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)]
     return fit + weight_decay * sum(kernel.square().sum() for kernel in kernels)
@@ -99,28 +111,26 @@ def fit(
     any more.
     """
     network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
-    weight_decay = decay / len(x)
+    weight_decay, stepper = decay / len(x), OPTIMISERS[optimiser](network.parameters())
 
-    def objective(chosen: Tensor, masks: list[Tensor]) -> Tensor:
-        return loss(network, x[chosen], y[chosen], masks, weight_decay, precision)
+    def step(t: int, chosen: Tensor, *masks: Tensor) -> None:
+        stepper.zero_grad()
+        loss(network, x[chosen], y[chosen], masks, weight_decay, precision).backward()
+        keras_step(stepper, t)
 
-    descend(
-        OPTIMISERS[optimiser](network.parameters()), objective,
-        lambda: epoch(network, len(x), order, dropout), epochs, minibatch, stopped,
-    )  # fmt: skip
+    descend(step, lambda: epoch(network, len(x), order, dropout), epochs, minibatch, stopped)
     return trained(network, epochs, len(x), decay)
 
 
 def descend(
-    stepper: torch.optim.Optimizer,
-    objective: Callable[[Tensor, list[Tensor]], Tensor],
+    step: Callable[..., None],
     draw: Callable[[], tuple[Tensor, list[Tensor]]],
     epochs: int,
     minibatch: int,
     stopped: Callable[[], bool],
     points: int = 0,
 ) -> None:
-    """A step down the objective for every minibatch of every epoch.
+    """`step(t, points, *masks)` for every minibatch of every epoch; t counts them from 1.
 
     `draw` gives an epoch's points in order, and the masks of each dropout layer; axis `points` of
     them all is cut into minibatches.
@@ -133,9 +143,7 @@ def descend(
             if stopped():
                 raise CancelledError(f"stopped after {t} steps")
             t += 1
-            stepper.zero_grad()
-            objective(chosen, masks).backward()
-            keras_step(stepper, t)
+            step(t, chosen, *masks)
 
 
 def epoch(
