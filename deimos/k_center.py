@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist, squareform
 from torch import Tensor
 
 from deimos.baselines import enough
@@ -97,7 +97,7 @@ def solve(
     outliers = int(OUTLIERS * n) if outliers is None else outliers
     if not 0 <= outliers < n:
         raise ValueError(f"got {outliers} outliers, wanted 0 to {n - 1}")
-    distances = cdist(layout.points, layout.points)
+    distances = squareform(pdist(layout.points))
 
     def robust_radius(batch: Sequence[int]) -> float:
         nearest = np.minimum(layout.near, distances[batch].min(0))
