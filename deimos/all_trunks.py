@@ -31,6 +31,7 @@ from deimos.training import PRECISIONS
 LARGE = 10e6  # multiplications a point, from which a minibatch of one member fills a GPU
 FEW, MANY = 8, 64  # channels come in multiples of these, MANY in large convolutions
 PARTS = 16  # of a long sum
+KINDS = nn.Conv2d, nn.MaxPool2d, nn.ReLU
 
 Weights = dict[str, Float[Tensor, "M *shape"]]
 Trunks = Callable[[Weights, Num[Tensor, "M n *input"]], Float[Tensor, "M n d"]]
@@ -69,7 +70,7 @@ def all_trunks(network: Network, point: Num[Tensor, "*input"], precision: str) -
     def features(weights: Weights, x: Tensor) -> Tensor:
         members = x.shape[:2]
         x = x.flatten(0, 1)[_seen(network)]
-        h = layout(x) if isinstance(network.trunk[0], Pixels) else network.trunk[0](x)
+        h = layout(x) if type(network.trunk[0]) is Pixels else network.trunk[0](x)
         h = h.permute(0, 2, 3, 1).unflatten(0, members)
         for i, stage in enumerate(stages):
             w, b = (weights[f"trunk.{stage.place}.{name}"] for name in ("weight", "bias"))
@@ -94,30 +95,40 @@ def _seen(network: Network) -> tuple:
 @torch.no_grad()
 def _stages(network: Network, point: Tensor) -> list[_Stage] | None:
     """The trunk's convolutions, or None if one of its layers, or their order, is not as here."""
-    head, *layers, last = network.trunk
+    head, *layers = network.trunk or [nn.Identity()]
+    last = layers.pop() if layers else None
+    # Layers of other kinds, and those derived from these, are not even tried: they may change.
+    if list(head.parameters()) or any(type(layer) not in KINDS for layer in layers):
+        return None
     image, stages, rectified = head(point[None][_seen(network)]), [], 0
     image = image.to(next(network.parameters()).dtype)
-    if image.ndim != 4 or list(head.parameters()) or not isinstance(last, nn.Flatten):
+    if image.ndim != 4 or not isinstance(last, nn.Flatten):
         return None
+    names = dict(network.named_parameters()).keys()
     for place, layer in enumerate(layers, start=1):
-        before, image = image, layer(image)
+        image = layer(image)
         if isinstance(layer, nn.ReLU):
             rectified += 1
         elif isinstance(layer, nn.MaxPool2d) and stages and not stages[-1].pools:
-            stages[-1] = replace(stages[-1], window=_pair(layer.kernel_size))
+            sizes = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+            window, *about = map(_pair, sizes)
+            if (*about, layer.ceil_mode) != (window, (0, 0), (1, 1), False):
+                return None
+            stages[-1] = replace(stages[-1], window=window)
         elif isinstance(layer, nn.Conv2d) and rectified == len(stages):
             products = image[0, 0].numel() * layer.weight.numel()
             shape = layer.out_channels, layer.kernel_size, layer.stride
             stages.append(_Stage(place, *shape, large=products > LARGE))
             plain = (layer.padding, layer.dilation, layer.groups) == ((0, 0), (1, 1), 1)
-            if not plain or not _has_form(stages, before):
+            own = {f"trunk.{place}.weight", f"trunk.{place}.bias"} <= names
+            if not plain or not own or not _has_form(stages):
                 return None
         else:
             return None
     return stages if stages and rectified == len(stages) else None
 
 
-def _has_form(stages: Sequence[_Stage], before: Tensor) -> bool:
+def _has_form(stages: Sequence[_Stage]) -> bool:
     """Whether there is a form for the last one, where there is for those before it.
 
     A large one needs the channel of ones. Another one whose stride is not 1 needs what comes in as
@@ -126,8 +137,7 @@ def _has_form(stages: Sequence[_Stage], before: Tensor) -> bool:
     *earlier, this = stages
     if not earlier or this.large or this.stride == (1, 1):
         return not this.large or all(stage.large for stage in earlier)
-    sizes = (*this.kernel, *before.shape[2:])
-    whole = not any(size % step for size, step in zip(sizes, 2 * this.stride, strict=True))
+    whole = not any(size % step for size, step in zip(this.kernel, this.stride, strict=True))
     return whole and len(earlier) == 1 and not (earlier[0].large or earlier[0].pools)
 
 
@@ -137,7 +147,7 @@ def _patches(
     """The first convolution; its units lie block by block, each block's channels side by side."""
     (tall, wide), (M, n) = blocks, h.shape[:2]
     seen = h.unfold(2, stage.kernel[0], stage.stride[0]).unfold(3, stage.kernel[1], stage.stride[1])
-    seen = seen.unflatten(3, (-1, wide)).unflatten(2, (-1, tall)).transpose(3, 4)
+    seen = _whole(seen, blocks).unflatten(3, (-1, wide)).unflatten(2, (-1, tall)).transpose(3, 4)
     taps = seen[0, 0, 0, 0, 0, 0].numel()  # [M n h w tall wide | c kernel]
     patches = seen.new_zeros(*seen.shape[:6], _multiple(taps + 1, FEW), dtype=dtype)
     patches[..., :taps].unflatten(-1, seen.shape[6:]).copy_(seen)
@@ -152,7 +162,11 @@ def _patches(
 
 
 def _taps(
-    stage: _Stage, h: Float[Tensor, "M n h w c"], w: Tensor, b: Tensor, dtype: torch.dtype
+    stage: _Stage,
+    h: Float[Tensor, "M n h w c"] | Sequence[Tensor],
+    w: Tensor,
+    b: Tensor,
+    dtype: torch.dtype,
 ) -> Float[Tensor, "M n _ _ _"]:
     """A later convolution: a stride of s is one of 1 over blocks of s × s units."""
     (tall, wide), h = stage.stride, h if isinstance(h, Tensor) else torch.stack(h)
@@ -171,7 +185,12 @@ def _pooled(
 
 
 def _each(
-    stage: _Stage, h: Sequence[Tensor], w: Tensor, b: Tensor, dtype: torch.dtype, first: bool
+    stage: _Stage,
+    h: Tensor | Sequence[Tensor],
+    w: Tensor,
+    b: Tensor,
+    dtype: torch.dtype,
+    first: bool,
 ) -> list[Float[Tensor, "n h w c"]]:
     """A large convolution: members one by one.
 
@@ -200,10 +219,11 @@ def _as_blocks(
     h: Num[Tensor, "M n h w c"], w: Tensor, stride: tuple[int, int], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Stride s as stride 1 over blocks of s × s, whose units are channels; one more is all ones."""
-    sizes, blocks = (*w.shape[3:], *h.shape[2:4]), (1, 1)
-    if not any(size % step for size, step in zip(sizes, 2 * stride, strict=True)):
+    blocks = 1, 1
+    if not any(size % step for size, step in zip(w.shape[3:], stride, strict=True)):
         blocks, stride = stride, (1, 1)
     tall, wide = blocks
+    h = _whole(h, blocks)
     h = h.unflatten(3, (-1, wide)).unflatten(2, (-1, tall)).transpose(3, 4)  # [M n h w tall wide c]
     w = w.unflatten(4, (-1, wide)).unflatten(3, (-1, tall))  # [M o i a tall e wide]
     w = w.permute(0, 1, 4, 6, 2, 3, 5).flatten(2, 4)
@@ -213,6 +233,12 @@ def _as_blocks(
     x = x.repeat(*h.shape[:4], 1)
     x[..., :units].unflatten(-1, h.shape[4:]).copy_(h)
     return x, w, stride
+
+
+def _whole(h: Num[Tensor, "M n h w *_"], blocks: tuple[int, int]) -> Num[Tensor, "M n _h _w *_"]:
+    """Without the last rows and columns that fill no block: kernels of whole blocks miss them."""
+    rows, columns = (size // side * side for size, side in zip(h.shape[2:4], blocks, strict=True))
+    return h[:, :, :rows, :columns]
 
 
 def _grown(w: Tensor, *sizes: int) -> Tensor:
@@ -227,8 +253,8 @@ def _multiple(n: int, of: int) -> int:
     return -(-n // of) * of
 
 
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 class _Product(torch.autograd.Function):

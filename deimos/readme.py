@@ -13,7 +13,8 @@ from deimos.record import archive
 from deimos.record.reading import REFERENCE
 
 README = ROOT / "README.md"
-SHOWN = "figure-3a", "figure-3b"
+SHOWN = "figure-3a", "figure-3b", "figure-3f"
+ON_CPUS = "CPU (x86_64)"
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
 COST_MARKS = "<!-- costs from mlruns/reference -->", "<!-- until here, too -->"
 REPEATS, WORKERS = (3, 10, 30), (1, 8, 64)  # that the table of costs is for

@@ -27,7 +27,9 @@ def pooled_taps(
     Z: Float[Tensor, "B H W a e c"], window: tuple[int, int]
 ) -> Float[Tensor, "B h w c"]:
     """max over windows of Σ_ae Z[·, i+a, j+e, a, e], with what does not fill a window cut off."""
-    if triton is None or not Z.is_cuda:
+    # The kernels count in 32 bits and places of a window in 8, and add in float32.
+    small = Z.numel() <= 2**31 - NUMBERS and math.prod(window) <= 256
+    if triton is None or not Z.is_cuda or not small or Z.dtype == torch.float64:
         return pooled_taps_plain(Z, window)
     return _PooledTaps.apply(Z.contiguous(), *window)
 

@@ -85,11 +85,49 @@ def test_the_papers_nets_can_be_fitted_in_step(build, shape, values, device, mon
     y = (torch.arange(12) % classes if classes > 1 else torch.linspace(0, 1, 12)).to(device)
     settings = {**SETTINGS, "epochs": 1, "minibatch": N}  # one step: rounding has not grown yet
     ours, theirs = in_step(build, x, y, **settings), one_by_one(build, x, y, **settings)
-    for start, a, b in zip(starts(build, x), ours, theirs, strict=True):
-        before = torch.cat([w.flatten() for w in start.network.parameters()])
-        v, w = (torch.cat([w.flatten() for w in net.parameters()]) for net in (a, b))
+    assert_moved_alike(starts(build, x), ours, theirs)
+
+
+def assert_moved_alike(begun, ours, theirs) -> None:
+    for start, a, b in zip(begun, ours, theirs, strict=True):
+        before, v, w = (
+            torch.cat([w.detach().flatten() for w in net.parameters()])
+            for net in (start.network, a, b)
+        )
         moved = (w - before).norm()
         assert moved > 0 and (v - w).norm() < 0.02 * moved
+
+
+@pytest.fixture
+def recordings(monkeypatch) -> tuple[list[int], list[torch.cuda.CUDAGraph]]:
+    """The sizes of minibatch for which a step was recorded, and the graphs that were replayed."""
+    sizes, replayed = [], []
+    record, replay = together._Step.recording, torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(
+        together._Step, "recording",
+        lambda self, *about: sizes.append(about[0].shape[1]) or record(self, *about),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        torch.cuda.CUDAGraph, "replay", lambda self: replayed.append(self) or replay(self)
+    )
+    return sizes, replayed
+
+
+@NEEDS_CUDA
+def test_a_step_that_is_recorded_is_the_step_that_is_taken(recordings, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    x = torch.randint(0, 256, (40, 28, 28), generator=generator(1), dtype=torch.uint8).cuda()
+    y, build = (torch.arange(40) % 2).cuda(), networks.mnist_7_vs_9
+    settings = {**SETTINGS, "epochs": 4}  # 8 steps of 4 points and 4 of 2
+    ours, theirs = in_step(build, x, y, **settings), one_by_one(build, x, y, **settings)
+    sizes, replayed = recordings
+    assert sizes == [4, 2] and len(replayed) == 12 - 2 and len(set(map(id, replayed))) == 2
+    assert_moved_alike(starts(build, x), ours, theirs)
+
+
+def test_without_a_gpu_no_step_is_recorded(recordings):
+    in_step(double, *points(), **SETTINGS)
+    assert recordings == ([], [])
 
 
 def test_a_member_that_diverges_is_told_and_harms_no_other():
