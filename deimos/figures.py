@@ -30,6 +30,8 @@ _LABELS = {
     "diversity": "batch diversity (symmetric KL, nats)",
 }
 
+LONG, CUT = 25, 0.06  # steps, beyond which the worst of their mean scores are cut off
+
 
 class Picture(Figure):
     """A Figure that a notebook shows without pyplot, which would keep it and show it twice."""
@@ -58,9 +60,20 @@ def learning_curves(table: pd.DataFrame, title: str, published: pd.DataFrame) ->
     if len(theirs):
         axes.plot([], [], color="grey", linestyle="--", linewidth=0.8, label="the authors'")
     axes.set(xlabel="points acquired", ylabel=_LABELS[table.metric.iloc[0]])
+    if table.n_acquired.nunique() > LONG:
+        _look_at_the_end(axes, table)
     axes.set_title(title, fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _look_at_the_end(axes: Axes, table: pd.DataFrame) -> None:
+    """A long run begins far from where methods differ: its first scores, the worst, are cut off."""
+    means = table.groupby(["method", "n_acquired"]).value.mean()
+    if table.metric.iloc[0] == "accuracy":
+        axes.set_ylim(bottom=means.quantile(CUT))
+    elif table.metric.iloc[0] in ("mse", "rmse"):
+        axes.set_ylim(top=means.quantile(1 - CUT))
 
 
 def one_dimension(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:

@@ -94,11 +94,18 @@ def _origin(runs: list) -> dict:
         "stand_in": "True" in tags["stand_in"],
         "repeats": max(reading.member(run)[3] for run in runs),
         "finished": all(reading.is_finished(run) for run in runs),
+        "minutes": _minutes(runs),
         "devices": tags["device"],
         "commits": tags["commit"],
         "dirty": "True" in tags["dirty"],
         "fingerprints": tags["fingerprint"],
     }
+
+
+def _minutes(runs: list) -> float:
+    """From the beginning of the first to the end of the last, of those that have one."""
+    ends = [run.info.end_time for run in runs if run.info.end_time is not None]
+    return (max(ends, default=0) - min(run.info.start_time for run in runs)) / 60_000
 
 
 def notes(scale: str) -> dict[str, str]:
