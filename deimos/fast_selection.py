@@ -26,7 +26,7 @@ from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
 BLOCK = 2**18  # numbers of W worked on at a time, so that they stay in the processor's cache
-FEW = 2**21  # predictions, for which one core is faster than a GPU that is asked back at every pick
+FEW = 2**19  # predictions, for which one core is faster than a GPU that is asked back at every pick
 
 
 def select(

@@ -3,7 +3,25 @@ import shutil
 import nbformat
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
+
+
+def pytest_collection_modifyitems(items):
+    missing = pytest.mark.skip(reason="no CUDA GPU")
+    for item in items:
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(missing)
+
+
+@pytest.fixture(autouse=True)
+def on_a_processor(request):
+    """A GPU is shown to its own tests alone: others compare to the last bit, which it changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("cuda") is None:
+            patch.setattr(torch.cuda, "is_available", lambda: False)
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that it starts
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

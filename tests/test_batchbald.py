@@ -203,7 +203,7 @@ def test_what_is_no_probability_is_refused(rng):
         batchbald.batchbald(some(probabilities(4, 9, 3)), 9, rng)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.cuda
 def test_a_gpu_picks_the_same_batch():
     seen = some(probabilities(50, 200, 4))
     there = Beliefs(seen.candidates.cuda(), seen.predictions.cuda())

@@ -15,7 +15,6 @@ from torch import Tensor
 from deimos import tap_pooling
 from deimos.tap_pooling import NUMBERS, pooled_taps, pooled_taps_plain
 
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 NEEDS_TRITON = pytest.mark.skipif(tap_pooling.triton is None, reason="no Triton")
 
 CASES = {  # [B H W a e c], window
@@ -107,7 +106,7 @@ def test_the_inputs_are_what_they_are_for():
     assert torch.equal(gradient.nonzero()[:, 1:5].unique(dim=0).amax(0), torch.tensor([4, 4, 1, 1]))
 
 
-@NEEDS_CUDA
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", INPUTS)
 def test_on_a_gpu_values_and_gradients_are_those_of_the_plain_twin(name):
     Z, window = INPUTS[name]
@@ -115,7 +114,7 @@ def test_on_a_gpu_values_and_gradients_are_those_of_the_plain_twin(name):
     assert_equal([one.cpu() for one in ours], pooled_and_gradient(pooled_taps_plain, Z, window))
 
 
-@NEEDS_CUDA
+@pytest.mark.cuda
 def test_what_the_kernels_cannot_count_or_add_is_left_to_the_plain_twin():
     generator = torch.Generator().manual_seed(2)
     wide = torch.randn(2, 17, 17, 1, 1, 3, generator=generator)

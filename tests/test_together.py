@@ -13,7 +13,6 @@ from deimos.loop import Member
 from deimos.networks import Network
 from deimos.together import Start, fit_together
 
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 M, N = 3, 10
 SETTINGS = dict(epochs=3, minibatch=4, decay=0.3, optimiser="adam")  # the last minibatch is partial
 
@@ -77,7 +76,7 @@ def test_weights_are_those_of_fits_one_by_one(optimiser):
         (networks.face_age, (3, 200, 200), 256),
     ],
 )
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_the_papers_nets_can_be_fitted_in_step(build, shape, values, device, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # else a GPU rounds to 11 bits
     x = torch.randint(0, values, (12, *shape), generator=generator(1), dtype=torch.uint8).to(device)
@@ -113,7 +112,7 @@ def recordings(monkeypatch) -> tuple[list[int], list[torch.cuda.CUDAGraph]]:
     return sizes, replayed
 
 
-@NEEDS_CUDA
+@pytest.mark.cuda
 def test_a_step_that_is_recorded_is_the_step_that_is_taken(recordings, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     x = torch.randint(0, 256, (40, 28, 28), generator=generator(1), dtype=torch.uint8).cuda()
