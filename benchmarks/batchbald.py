@@ -16,15 +16,15 @@ from benchmarks.measured import Row, alone, fresh
 from deimos.batchbald import batchbald, batchbald_with_information
 from deimos.mc_dropout import Beliefs
 
-CONFIGURATIONS = 10_000
+CONFIGURATIONS, J = 10_000, 50
 TINY = 20, 3, 2
 
 
 def predictions(S: int, c: int) -> Tensor:
-    """Class probabilities whose 50 masks disagree about as much as the paper's MNIST net's do."""
+    """Class probabilities whose J masks disagree about as much as the paper's MNIST net's do."""
     g = torch.Generator().manual_seed(0)
     agreed = 2 * torch.randn(S, c, generator=g)
-    return (agreed + torch.randn(50, S, c, generator=g)).softmax(-1)
+    return (agreed + torch.randn(J, S, c, generator=g)).softmax(-1)
 
 
 def ours(S: int, c: int, b: int) -> Callable[[], list[int]]:
@@ -51,7 +51,7 @@ def baal(S: int, c: int, b: int) -> Callable[[], list[int]]:
     from baal.active.heuristics import BatchBALD
 
     p = predictions(S, c).double().permute(1, 2, 0).numpy()
-    heuristic = BatchBALD(num_samples=b, num_draw=CONFIGURATIONS // S)
+    heuristic = BatchBALD(num_samples=b, num_draw=CONFIGURATIONS // J)  # so many from every mask
     return lambda: heuristic(p)[:b].tolist()  # its ranking, not its order
 
 
@@ -72,7 +72,7 @@ def told(prepare: Callable, size: tuple[int, int, int]) -> float:
 
 def rows(full: bool) -> Iterator[Row]:
     size = S, c, b = (2_000, 10, 25) if full else (500, 10, 10)
-    what = f"BatchBALD, {S:,} points, c = {c}, J = 50, b = {b}"
+    what = f"BatchBALD, {S:,} points, c = {c}, J = {J}, b = {b}"
     mine = alone(ours, *size, tiny=TINY)
     for name, (package, prepare) in OTHERS.items():
         if find_spec(package):
