@@ -56,7 +56,7 @@ class Network(nn.Module):
 
     def head(
         self, features: Float[Tensor, "*S d"], masks: Sequence[Tensor] | None = None
-    ) -> tuple[Float[Tensor, "*JS c"], Float[Tensor, "*JS h"]]:
+    ) -> tuple[Float[Tensor, "*JS c"], Float[Tensor, "... h"]]:
         """Outputs (logits in classification) and the penultimate layer's activations.
 
         `masks` holds one tensor per dropout layer that broadcasts against its input, with values

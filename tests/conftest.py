@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items):
 def on_a_processor(request):
     """A GPU is shown to its own tests alone: others compare to the last bit, which it changes."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.node.get_closest_marker("cuda") is None:
+        if torch.cuda.is_available() and not request.node.get_closest_marker("cuda"):
             patch.setattr(torch.cuda, "is_available", lambda: False)
             patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that it starts
         yield
