@@ -94,13 +94,13 @@ data: $(ENV) ## fetch the data sets, or check those that are there
 .PHONY: reproduce
 reproduce: ## every notebook, figure and table (SCALE, N), then a table of how they went
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
-	@$(SUBMAKE) env
+	+@$(SUBMAKE) env
 ifeq ($(ENGINE),ray)
 	@$(PY) -m deimos.engine $$($(SUBMAKE) DUE=yes $(EXPERIMENTS)) $(on_ray) || test $$? -eq 1
 else
-	@$(SUBMAKE) --keep-going $(EXPERIMENTS) || true
+	+@$(SUBMAKE) --keep-going $(EXPERIMENTS) || true
 endif
-	@$(SUBMAKE) $(FIGURES) || true
+	+@$(SUBMAKE) $(FIGURES) || true
 	@$(PY) -m deimos.reproduce --summary
 
 notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
