@@ -69,7 +69,7 @@ def all_trunks(network: Network, point: Num[Tensor, "*input"], precision: str) -
 
     def features(weights: Weights, x: Tensor) -> Tensor:
         members = x.shape[:2]
-        x = x.flatten(0, 1)[_seen(network)]
+        x = network.crop(x.flatten(0, 1))
         h = layout(x) if type(network.trunk[0]) is Pixels else network.trunk[0](x)
         h = h.permute(0, 2, 3, 1).unflatten(0, members)
         for i, stage in enumerate(stages):
@@ -88,10 +88,6 @@ def all_trunks(network: Network, point: Num[Tensor, "*input"], precision: str) -
     return features
 
 
-def _seen(network: Network) -> tuple:
-    return (..., *(slice(size) for size in network.seen))
-
-
 @torch.no_grad()
 def _stages(network: Network, point: Tensor) -> list[_Stage] | None:
     """The trunk's convolutions, or None if one of its layers, or their order, is not as here."""
@@ -100,7 +96,7 @@ def _stages(network: Network, point: Tensor) -> list[_Stage] | None:
     # Layers of other kinds, and those derived from these, are not even tried: they may change.
     if list(head.parameters()) or any(type(layer) not in KINDS for layer in layers):
         return None
-    image, stages, rectified = head(point[None][_seen(network)]), [], 0
+    image, stages, rectified = head(network.crop(point[None])), [], 0
     image = image.to(next(network.parameters()).dtype)
     if image.ndim != 4 or not isinstance(last, nn.Flatten):
         return None

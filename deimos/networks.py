@@ -51,8 +51,11 @@ class Network(nn.Module):
 
     def features(self, x: Num[Tensor, "S *input"]) -> Float[Tensor, "S d"]:
         """The trunk's output, the same in every Monte-Carlo pass."""
-        window = (..., *(slice(size) for size in self.seen))
-        return self.trunk(x[window])
+        return self.trunk(self.crop(x))
+
+    def crop(self, x: Num[Tensor, "S *input"]) -> Num[Tensor, "S *seen"]:
+        """The part of the input that is `seen`."""
+        return x[(..., *(slice(size) for size in self.seen))]
 
     def head(
         self, features: Float[Tensor, "*S d"], masks: Sequence[Tensor] | None = None

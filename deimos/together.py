@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from deimos import training
-from deimos.all_trunks import all_trunks
+from deimos.all_trunks import Weights, all_trunks
 from deimos.networks import Network
 from deimos.training import KERAS_EPSILON, descend, epoch, trained
 
-Weights = dict[str, Float[Tensor, "M *shape"]]
 Objective = Callable[..., Float[Tensor, ""]]  # of weights, chosen points and masks
 
 
