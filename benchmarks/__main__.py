@@ -6,18 +6,20 @@ python -m benchmarks --full selection     some of them, at the paper's sizes
 
 import argparse
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import import_module
 
 import pandas as pd
 from mlflow.entities import Metric
 from tqdm import tqdm
 
+from benchmarks.measured import Row
 from deimos import provenance
 from deimos.record import executions, store, views
 
 PARTS = (
-    "training", "selection", "own_pool", "batchbald", "k_center", "appendix_a", "experiment",
+    "training", "selection", "own_pool", "batchbald", "on_gpu", "k_center", "appendix_a",
+    "experiment",
 )  # fmt: skip
 COLUMNS = {
     "seconds": "deimos, s",
@@ -44,7 +46,7 @@ def main() -> None:
 def measure(part: str, full: bool) -> pd.DataFrame:
     """A benchmark's rows, printed as soon as they are there."""
     rows = import_module(f"benchmarks.{part}").rows(full)
-    table = pd.DataFrame([asdict(row) for row in rows])
+    table = pd.DataFrame([asdict(row) for row in rows], columns=[one.name for one in fields(Row)])
     table.insert(4, "times", table.others / table.seconds)
     shown = table.set_index("what").rename(columns=COLUMNS)
     shown = shown.loc[:, (shown.notna() & (shown != "")).any()]

@@ -72,6 +72,9 @@ def rows(full: bool) -> Iterator[Row]:
     for part, spent in each.items():
         note = f"{spent / whole:.1%} of the work"
         if part == "record":
-            note += f"; {spent / (spent + kept_iteration()):.2%} of the kept runs'"
+            note += f", {spent * n / clock:.1%} of the clock"
+            note += (
+                f"; {spent / (spent + kept_iteration()):.2%} of the work of the kept runs on CPUs"
+            )
         yield Row(f"{name}: {part}", "", spent, note=note)
     yield Row(f"{name}: by the clock", "", clock / n, note="two or more at once")

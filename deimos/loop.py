@@ -131,37 +131,50 @@ def active_learning(
         initializer=torch.set_num_threads,
         initargs=(1,),
     )
+    cores = torch.get_num_threads()
+    fitter = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(cores,))
+
+    def begin() -> tuple[list[Member], Future]:
+        """Have the next members be fitted in step, who are not `waiting` any more then."""
+        group, waiting[:] = _in_step(waiting)
+        return group, fitter.submit(_fit_in_step, task, build, left.is_set, group)
+
     # Labelled points are what a step costs: counted in them, the bar's expected end is about right.
     total = sum(sum(_labelled_counts(member)) for member in waiting)
     running: dict[Future[Iteration], Member] = {}
+    fitting = None  # in step
     try:
         with tqdm(total=total, unit="label", desc=task.name, mininterval=1.0) as bar:
-            while waiting or running:
+            while waiting or running or fitting:
                 if not together:
                     running |= {pool.submit(step, member): member for member in waiting}
                     waiting = []
                 elif not running:
-                    group, waiting = _in_step(waiting)
-                    try:
-                        fitted = _fit_in_step(task, build, left.is_set, group)
-                    except Exception as error:
+                    group, fitted = fitting or begin()
+                    fitting = None
+                    if (error := fitted.exception()) is not None:
                         failed |= dict.fromkeys(group, error)
                         continue
-                    running = {pool.submit(_finish, *one): one[0].member for one in fitted}
+                    running = {pool.submit(_finish, *one): one[0].member for one in fitted.result()}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    member = running.pop(future)
-                    if (error := future.exception()) is not None:
-                        failed[member] = error
-                        continue
-                    yield (iteration := future.result())
-                    bar.update(iteration.n_labelled)
-                    if iteration.acquired:
-                        acquired = member.acquired + iteration.acquired
-                        waiting.append(replace(member, acquired=acquired))
+                ended = [(running.pop(future), future) for future in done]
+                failed |= {
+                    member: error for member, future in ended if (error := future.exception())
+                }
+                iterations = [future.result() for member, future in ended if member not in failed]
+                for one in iterations:
+                    if one.acquired:
+                        acquired = one.member.acquired + one.acquired
+                        waiting.append(replace(one.member, acquired=acquired))
+                if together and waiting and not running:
+                    fitting = begin()  # while what is done is recorded
+                for one in iterations:
+                    yield one
+                    bar.update(one.n_labelled)
     finally:
         left.set()
-        pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (pool, fitter):
+            threads.shutdown(wait=False, cancel_futures=True)
     if failed:
         said = [
             f"{m.method}, repeat {m.repeat}, {len(m.acquired)} acquired: {error}"

@@ -1,0 +1,51 @@
+"""The same batches picked on a GPU and on the processor, from the same predictions.
+
+`select` takes one core there, BatchBALD all of them. Without a GPU there is nothing to compare, and
+no row.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import batchbald, selection
+from benchmarks.measured import Row, seconds
+from deimos.expected_improvement import select
+from deimos.mc_dropout import Beliefs
+
+SIZES = [(5_000, 200, 1), (2_000, 25, 10), (60_000, 25, 10), (1_000_000, 200, 1)]
+
+
+def rows(full: bool) -> Iterator[Row]:
+    if not torch.cuda.is_available():
+        return
+    for S, b, c in SIZES if full else SIZES[:3]:
+        p, noise = selection.predictions(S, c, 50)
+        pick = partial(selected, b=b, noise=noise)
+        yield compared(f"select, S = {S:,}, b = {b}, c = {c}, J = 50", pick, p)
+    pick = partial(informative, b=25)
+    yield compared(
+        "BatchBALD, S = 2,000, b = 25, c = 10, J = 50", pick, batchbald.predictions(2_000, 10)
+    )
+
+
+def compared(what: str, pick: Callable[[Tensor], Tensor], p: Tensor) -> Row:
+    """The median of three calls of `pick`, here and there, after a first one in both places."""
+    places = p.cuda(), p
+    on_gpu, on_cores = (partial(lambda x: pick(x).tolist(), x) for x in places)
+    note = "the same batch" if on_gpu() == on_cores() else "batches differ"
+    ours, theirs = (median(seconds(run) for _ in range(3)) for run in (on_gpu, on_cores))
+    return Row(f"{what}, on a GPU", "on the processor", ours, theirs, note=note)
+
+
+def selected(p: Tensor, b: int, noise: float) -> Tensor:
+    return select(p, torch.arange(p.shape[1], device=p.device), b, noise=noise)
+
+
+def informative(p: Tensor, b: int) -> Tensor:
+    beliefs = Beliefs(torch.arange(p.shape[1], device=p.device), p)
+    return batchbald.batchbald(beliefs, b, np.random.default_rng(0), batchbald.CONFIGURATIONS)
