@@ -26,6 +26,7 @@ from torch import Tensor
 
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
 BLOCK = 2**18  # numbers of W worked on at a time, so that they stay in the processor's cache
+ON_GPU = 2**26  # the same on a GPU, where few long operations are faster and memory is the limit
 FEW = 2**19  # predictions, for which one core is faster than a GPU that is asked back at every pick
 
 
@@ -250,7 +251,7 @@ def ratio(
 
 def in_parts(W: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """W and others side by side, in parts of as many points as fit in the cache."""
-    points = max(1, BLOCK // len(W) ** 2)
+    points = max(1, (ON_GPU if W.is_cuda else BLOCK) // len(W) ** 2)
     if points >= W.shape[2]:
         return iter([(W, *others)])
     return zip(*(tensor.split(points, -1) for tensor in (W, *others)), strict=True)

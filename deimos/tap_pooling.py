@@ -8,6 +8,7 @@ Axes:  B images · H × W places · a × e taps · c channels
 """
 
 import math
+from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,7 @@ class _PooledTaps(torch.autograd.Function):
 if triton is not None:
 
     @triton.jit
+    @no_type_check
     def _add_and_pool(
         Z, out, place, size, H, W, h, w,
         C: tl.constexpr, A: tl.constexpr, E: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,
@@ -99,6 +101,7 @@ if triton is not None:
         tl.store(place + unit, winner.to(tl.uint8), there)
 
     @triton.jit
+    @no_type_check
     def _spread(
         grad, place, back, size, H, W, h, w,
         C: tl.constexpr, A: tl.constexpr, E: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,

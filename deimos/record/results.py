@@ -3,7 +3,7 @@
 import pandas as pd
 
 from deimos.data import published_curves
-from deimos.record import reading
+from deimos.record import reading, store
 from deimos.record.reading import ANY_SCALE, IDS, LABELLED, MEMBER, REFERENCE
 
 COLUMNS = {
@@ -16,6 +16,7 @@ COLUMNS = {
     "metric": str,
     "value": float,
 }
+PAUSE = 5.0  # minutes without any iteration, from which nobody was at work
 
 
 def table(
@@ -80,7 +81,7 @@ def provenance(experiment: str, scale: str | None = None) -> dict:
     runs = reading.chosen(experiment, scale, None, {})
     if not runs:
         raise ValueError(f"the record has no runs of {experiment} at scale {scale or 'any'}")
-    return _origin(runs)
+    return _origin(runs) | {"minutes": _minutes(runs)}
 
 
 def _origin(runs: list) -> dict:
@@ -94,7 +95,6 @@ def _origin(runs: list) -> dict:
         "stand_in": "True" in tags["stand_in"],
         "repeats": max(reading.member(run)[3] for run in runs),
         "finished": all(reading.is_finished(run) for run in runs),
-        "minutes": _minutes(runs),
         "devices": tags["device"],
         "commits": tags["commit"],
         "dirty": "True" in tags["dirty"],
@@ -103,9 +103,13 @@ def _origin(runs: list) -> dict:
 
 
 def _minutes(runs: list) -> float:
-    """From the beginning of the first to the end of the last, of those that have one."""
-    ends = [run.info.end_time for run in runs if run.info.end_time is not None]
-    return (max(ends, default=0) - min(run.info.start_time for run in runs)) / 60_000
+    """How long they took, all in all: the pauses between sittings are left out."""
+    times = [run.info.start_time for run in runs]
+    for run in runs:
+        points = store.client().get_metric_history(run.info.run_id, LABELLED)
+        times += [point.timestamp for point in points]
+    steps = pd.Series(sorted(times)).diff() / 60_000
+    return float(steps[steps < PAUSE].sum())
 
 
 def notes(scale: str) -> dict[str, str]:
