@@ -21,6 +21,7 @@ from deimos.record.fleets import log as log
 from deimos.record.fleets import log_instances as log_instances
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import doubts as doubts
+from deimos.record.results import minutes as minutes
 from deimos.record.results import notes as notes
 from deimos.record.results import provenance as provenance
 from deimos.record.results import published as published

@@ -2,6 +2,7 @@
 
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from threading import Semaphore
 
 import pytest
 import tiny
@@ -218,6 +219,18 @@ def test_members_at_different_points_fall_into_step(sizes):
     sizes.clear()
     fleet(tiny.moons(), [ahead, Member("random", 2, schedule)], in_step=True)
     assert sizes == [1, 1, 2, 2]
+
+
+def test_the_next_fit_begins_while_iterations_are_recorded(monkeypatch):
+    whole, begun = loop.fit_together, Semaphore(0)
+    monkeypatch.setattr(
+        loop, "fit_together", lambda *about, **s: begun.release() or whole(*about, **s)
+    )
+    members = [Member("random", 1, tiny.SCHEDULE)]
+    steps = loop.active_learning(tiny.moons(), tiny.build, members, together=True)
+    next(steps)
+    assert all(begun.acquire(timeout=60) for _ in range(2))  # the second while the first is held
+    assert len(list(steps)) == 3
 
 
 def test_in_step_a_member_that_fails_is_named_and_stops_no_other(monkeypatch):

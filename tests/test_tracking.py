@@ -329,6 +329,16 @@ def test_a_fleet_that_cannot_be_is_refused_before_any_run_is_made(
     assert statuses(database) == []
 
 
+def test_a_pause_between_two_sittings_is_no_part_of_what_runs_took(notebook):
+    about = {"kind": "run", "experiment": "digits", "scale": "paper", "method": "random"}
+    about |= {"batch_size": "2", "repeat": "1", "settings": "s", "fingerprint": "f", "device": "G"}
+    client, minute = tracking.store.client(), 60_000
+    run_id = client.create_run(notebook().id, start_time=minute, tags=about).info.run_id
+    for step, after in enumerate((2, 3, 63, 64)):
+        client.log_metric(run_id, "n_labelled", 6 + step, after * minute, step)
+    assert tracking.minutes("paper", device="G") == 3.0
+
+
 def test_an_execution_is_joined_only_by_its_own_notebook_and_scale(notebook):
     notebook("04-digits", "quick")
     with pytest.raises(ValueError, match="cannot join"):

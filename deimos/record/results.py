@@ -16,6 +16,7 @@ COLUMNS = {
     "metric": str,
     "value": float,
 }
+OTHER_DATA = "not the paper's data"
 PAUSE = 5.0  # minutes without any iteration, from which nobody was at work
 
 
@@ -84,6 +85,11 @@ def provenance(experiment: str, scale: str | None = None) -> dict:
     return _origin(runs) | {"minutes": _minutes(runs)}
 
 
+def minutes(scale: str, **settings: str | int | float) -> float:
+    """How long all runs at a scale took together, of those with these parameters or tags."""
+    return _minutes(reading.chosen(None, scale, None, settings))
+
+
 def _origin(runs: list) -> dict:
     tags = {
         tag: sorted({run.data.tags[tag] for run in runs})
@@ -128,7 +134,7 @@ def doubts(scale: str) -> dict[str, tuple[str, ...]]:
     said = {}
     for name, came in _origins(scale).items():
         small = (f"{came['scale']} scale",) if came["scale"] in ("quick", "smoke") else ()
-        said[name] = (*small, *(("not the paper's data",) if came["stand_in"] else ()))
+        said[name] = (*small, *((OTHER_DATA,) if came["stand_in"] else ()))
     return said
 
 
