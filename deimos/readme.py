@@ -24,9 +24,14 @@ COST_MARKS = "<!-- costs from mlruns/reference -->", "<!-- until here, too -->"
 REPEATS, WORKERS = (3, 10, 30), (1, 8, 64)  # that the table of costs is for
 
 
-def results() -> str:
+def kept(**settings: str) -> pd.DataFrame:
+    """The kept runs as a tidy table, all or those with these parameters or tags."""
+    return tracking.table(scale=REFERENCE, **settings)
+
+
+def results(table: pd.DataFrame, on_cpus: pd.DataFrame) -> str:
     """The verdict on every claim that the kept runs bear on, and where the runs come from."""
-    table, known = tracking.table(scale=REFERENCE), tracking.doubts(REFERENCE)
+    known = tracking.doubts(REFERENCE)
     # To reach a score of the paper's means something on the paper's data alone.
     claims = [
         claim
@@ -42,14 +47,13 @@ def results() -> str:
         for row in found.itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
-    parts = [*head, *rows], _gaps(table), _machines(table), _origins(table)
+    parts = [*head, *rows], _gaps(table), _machines(table, on_cpus), _origins(table)
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def costs() -> str:
-    """For each kept experiment, how long its runs would take by repeats and workers (`hours`)."""
-    table = tracking.table(scale=REFERENCE, device=ON_CPUS)
-    seconds = table[table.metric.str.endswith("_seconds")]
+def costs(on_cpus: pd.DataFrame) -> str:
+    """For each experiment kept, how long its runs would take by repeats and workers (`hours`)."""
+    seconds = on_cpus[on_cpus.metric.str.endswith("_seconds")]
     head = "| kept runs, hours a run | repeats | " + " | ".join(f"{w} workers" for w in WORKERS)
     lines = [f"{head} |".replace(" 1 workers", " 1 worker"), "|---" * (2 + len(WORKERS)) + "|"]
     for (name, b), rows in seconds.groupby(["experiment", "batch_size"]):
@@ -100,9 +104,8 @@ def _gaps(table: pd.DataFrame) -> list[str]:
     return [head, "|---|---|---|---|", *rows] if rows else []
 
 
-def _machines(table: pd.DataFrame) -> list[str]:
+def _machines(table: pd.DataFrame, on_cpus: pd.DataFrame) -> list[str]:
     """What another kind of machine, with other rounding and random numbers, does to a score."""
-    on_cpus = tracking.table(scale=REFERENCE, device=ON_CPUS)
     what = "accuracy on the GPU less on CPUs, mean of a run"
     lines = [f"| kept runs on both | pairs of runs | {what} |", "|---|---|---|"]
     keys = ["experiment", "batch_size", "metric", "method", "repeat", "n_acquired"]
@@ -150,12 +153,13 @@ def _origins(table: pd.DataFrame) -> list[str]:
 def main() -> None:
     """Into the README, and its figures beside the kept runs."""
     archive.read_references()
-    table, notes = tracking.table(scale=REFERENCE), tracking.notes(REFERENCE)
+    table, on_cpus = kept(), kept(device=ON_CPUS)
+    notes, published = tracking.notes(REFERENCE), tracking.published(REFERENCE)
     for name in SHOWN:
-        if figure := figures.draw(name, table, notes, tracking.published(REFERENCE)):
+        if figure := figures.draw(name, table, notes, published):
             figure.savefig(archive.REFERENCES / f"{name}.png", dpi=120)
-    text = written(README.read_text(encoding="utf-8"), results())
-    README.write_text(written(text, costs(), COST_MARKS), encoding="utf-8")
+    text = written(README.read_text(encoding="utf-8"), results(table, on_cpus))
+    README.write_text(written(text, costs(on_cpus), COST_MARKS), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ def test_a_new_process_gets_its_environment_and_leaves_this_one_as_it_was():
 
 def test_the_kept_runs_tell_how_long_an_iteration_takes():
     assert experiment.kept_iteration() > 1
+    rests = [rest for _, _, rest in experiment.kept_rests()]
+    assert len(rests) > 3 and all(0 <= rest < 0.5 for rest in rests)
 
 
 def test_the_table_is_printed_and_kept_as_a_run(tmp_path):

@@ -16,7 +16,8 @@ def kept(tmp_path_factory, empty_database):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
         archive.read_references()
-        yield readme.results(), readme.costs()
+        on_cpus = readme.kept(device=readme.ON_CPUS)
+        yield readme.results(readme.kept(), on_cpus), readme.costs(on_cpus)
 
 
 def test_the_readme_says_what_the_kept_runs_say(kept):

@@ -63,23 +63,20 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
     try:
         with zipfile.ZipFile(file) as archive:
             told = json.loads(archive.read("runs.json"))
-            values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str})
-            by_run = dict(list(values.groupby("run")))
             there = {_origin(run): run for run in reading.search()}
-            entered = 0
-            for run in tqdm(told, unit="run", desc=f"reading {file.name}", mininterval=1.0):
-                known = there.get(run["origin"])
-                if known is not None and (known.info.end_time or 0) >= run["end_time"]:
-                    continue
-                if known is not None:
+            new = [run for run in told if not _is_there(run, there)]
+            values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str}) if new else None
+            by_run = dict(list(values.groupby("run"))) if new else {}
+            about = dict(unit="run", desc=f"reading {file.name}", mininterval=1.0, disable=not new)
+            for run in tqdm(new, **about):
+                if (known := there.get(run["origin"])) is not None:
                     store.client().delete_run(known.info.run_id)
                 if scale is not None:
                     run["tags"]["scale"] = scale
                 _add(run, by_run.get(run["origin"], values.head(0)), archive)
-                entered += 1
     except (zipfile.BadZipFile, KeyError, ValueError) as problem:
         raise ValueError(f"{file} is no archive of runs, or is damaged: {problem}") from problem
-    return entered, len(told) - entered
+    return len(new), len(told) - len(new)
 
 
 def read_references() -> int:
@@ -91,6 +88,12 @@ def read_references() -> int:
 def _is_own(run: Any) -> bool:
     ended = run.info.status != "RUNNING" and run.info.end_time is not None
     return ended and run.data.tags.get("scale") != reading.REFERENCE
+
+
+def _is_there(told: dict, there: dict[str, Any]) -> bool:
+    """Whether a run of an archive is in the store, as far as it came."""
+    known = there.get(told["origin"])
+    return known is not None and (known.info.end_time or 0) >= told["end_time"]
 
 
 def _origin(run: Any) -> str:
