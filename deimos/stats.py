@@ -89,8 +89,8 @@ def _fit(
 
     With r the intercept's variance over the noise's, V = I + r11ᵀ within an iteration of m scores,
     so V⁻¹ = I − r/(1+mr) 11ᵀ and log|V| = log(1+mr): sums by iteration tell the likelihood of each
-    r, all else at its best. statsmodels' search, which takes seconds if alone and was found to call
-    +inf converged, has to stay there and to agree. At r = 0 it is ordinary least squares.
+    r, all else at its best. One of statsmodels' searches, which take seconds if alone and were found
+    to call +inf converged, has to stay there and agree. At r = 0 it is ordinary least squares.
     """
     flat = OLS(score, design).fit()
     _, group, m = np.unique(iteration, return_inverse=True, return_counts=True)
@@ -114,13 +114,17 @@ def _fit(
     if likelihood <= flat.llf:
         return float(flat.llf), np.asarray(flat.params)
     there = MixedLMParams.from_components(effects, cov_re=np.exp([[log_r]]))
-    with catch_warnings():
-        simplefilter("ignore")  # what the warnings say is checked below
-        model = MixedLM(score, design, groups=iteration)
-        theirs = model.fit(start_params=there, reml=False, method="lbfgs").llf
-    if not abs(theirs - likelihood) <= 1e-5:
-        raise RuntimeError(f"the mixed model's likelihood is {likelihood}, by statsmodels {theirs}")
-    return likelihood, effects
+    model, found = MixedLM(score, design, groups=iteration), []
+    for optimiser in ("lbfgs", "bfgs", "powell", "cg", "nm"):
+        with catch_warnings():
+            simplefilter("ignore")  # what the warnings say is checked below
+            try:
+                found.append(model.fit(start_params=there, reml=False, method=optimiser).llf)
+            except np.linalg.LinAlgError:
+                continue
+        if abs(found[-1] - likelihood) < 1e-5:
+            return likelihood, effects
+    raise RuntimeError(f"the mixed model's likelihood is {likelihood}, by statsmodels {found}")
 
 
 def run_level_test(table: pd.DataFrame, method: str, reference: str = "deimos") -> RunLevel:
