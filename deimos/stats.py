@@ -89,8 +89,8 @@ def _fit(
 
     With r the intercept's variance over the noise's, V = I + r11ᵀ within an iteration of m scores,
     so V⁻¹ = I − r/(1+mr) 11ᵀ and log|V| = log(1+mr): sums by iteration tell the likelihood of each
-    r, all else at its best. One of statsmodels' searches, which take seconds if alone and were found
-    to call +inf converged, has to stay there and agree. At r = 0 it is ordinary least squares.
+    r, all else at its best. One of statsmodels' searches has to stay there and agree; left alone
+    they take seconds, and one calls +inf converged. At r = 0 it is ordinary least squares.
     """
     flat = OLS(score, design).fit()
     _, group, m = np.unique(iteration, return_inverse=True, return_counts=True)
