@@ -44,4 +44,4 @@ def test_runs_are_shared_among_workers_but_none_is_cut_in_two():
 
 
 def test_kept_runs_are_small_enough_for_git():
-    assert sum(file.stat().st_size for file in archive.REFERENCES.iterdir()) < 10_000_000
+    assert sum(file.stat().st_size for file in archive.REFERENCES.rglob("*")) < 10_000_000
