@@ -34,11 +34,16 @@ def rows(full: bool) -> Iterator[Row]:
 
 
 def compared(what: str, pick: Callable[[Tensor], Tensor], p: Tensor) -> Row:
-    """The median of three calls of `pick`, here and there, after a first one in both places."""
-    places = p.cuda(), p
-    on_gpu, on_cores = (partial(lambda x: pick(x).tolist(), x) for x in places)
-    note = "the same batch" if on_gpu() == on_cores() else "batches differ"
-    ours, theirs = (median(seconds(run) for _ in range(3)) for run in (on_gpu, on_cores))
+    """The median of three calls of `pick` there, after a first one, and one call here."""
+    there, batches = p.cuda(), []
+
+    def run(predictions: Tensor) -> None:
+        batches.append(pick(predictions).tolist())
+
+    run(there)
+    ours = median(seconds(partial(run, there)) for _ in range(3))
+    theirs = seconds(partial(run, p))
+    note = "the same batch" if batches[0] == batches[-1] else "batches differ"
     return Row(f"{what}, on a GPU", "on the processor", ours, theirs, note=note)
 
 
