@@ -5,7 +5,6 @@ settings is read from the runs that the repository keeps, and so is what of a GP
 when fits, evaluations and acquisitions are taken away: the record and the bars are in that.
 """
 
-import io
 import json
 import os
 import tempfile
@@ -59,7 +58,7 @@ def shares(full: bool) -> dict[str, float]:
 def kept(name: str) -> tuple[pd.DataFrame, dict[str, dict]]:
     """What an archive of kept runs measured, and what describes each run."""
     with zipfile.ZipFile(archive.REFERENCES / name) as file:
-        table = pd.read_csv(io.BytesIO(file.read("metrics.csv")))
+        table = pd.read_csv(file.open("metrics.csv"))
         return table, {run["origin"]: run for run in json.loads(file.read("runs.json"))}
 
 

@@ -126,12 +126,12 @@ def active_learning(
     task = task.to(device)
     left = threading.Event()
     step = partial(_iterate, task, build, left.is_set)
+    cores = torch.get_num_threads()
     pool = ThreadPoolExecutor(
-        torch.get_num_threads() if together or device.type == "cpu" else 1,
+        cores if together or device.type == "cpu" else 1,
         initializer=torch.set_num_threads,
         initargs=(1,),
     )
-    cores = torch.get_num_threads()
     fitter = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(cores,))
 
     def begin() -> tuple[list[Member], Future]:

@@ -71,6 +71,7 @@ class _PooledTaps(torch.autograd.Function):
 
 
 if triton is not None:
+    # Triton compiles a function as it is: a type checker's wrapper would hide `tl` from it.
 
     @triton.jit
     @no_type_check

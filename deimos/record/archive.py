@@ -26,6 +26,8 @@ from deimos.record import executions, reading, store
 REFERENCES = ROOT / "mlruns" / "reference"
 ORIGIN = "origin"  # the tag of a copy: the id of the run it is of
 
+There = dict[str, tuple[str, int]]  # origin → id and end of the store's run
+
 
 def write(file: Path, artifacts: bool = True, **tags: str) -> int:
     """Every run of the store that has ended, with these tags, as an archive; how many there were.
@@ -60,40 +62,44 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
     Raises `ValueError` if the file is no archive. What was read before an interruption is not read
     again.
     """
+    return _read(file, scale, _there())
+
+
+def read_references() -> int:
+    """Our own runs, as the repository keeps them, into the store; how many were not there yet."""
+    there = _there()
+    files = sorted(REFERENCES.glob("*.zip"))
+    return sum(_read(file, reading.REFERENCE, there)[0] for file in files)
+
+
+def _there() -> There:
+    return {_origin(run): (run.info.run_id, run.info.end_time or 0) for run in reading.search()}
+
+
+def _read(file: Path, scale: str | None, there: There) -> tuple[int, int]:
+    """`read`, into a store of which it is known what is `there`; what enters is noted in that."""
     try:
         with zipfile.ZipFile(file) as archive:
             told = json.loads(archive.read("runs.json"))
-            there = {_origin(run): run for run in reading.search()}
-            new = [run for run in told if not _is_there(run, there)]
+            new = [run for run in told if there.get(run["origin"], ("", -1))[1] < run["end_time"]]
             values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str}) if new else None
             by_run = dict(list(values.groupby("run"))) if new else {}
             about = dict(unit="run", desc=f"reading {file.name}", mininterval=1.0, disable=not new)
             for run in tqdm(new, **about):
-                if (known := there.get(run["origin"])) is not None:
-                    store.client().delete_run(known.info.run_id)
+                if run["origin"] in there:
+                    store.client().delete_run(there[run["origin"]][0])
                 if scale is not None:
                     run["tags"]["scale"] = scale
-                _add(run, by_run.get(run["origin"], values.head(0)), archive)
+                id = _add(run, by_run.get(run["origin"], values.head(0)), archive)
+                there[run["origin"]] = id, run["end_time"]
     except (zipfile.BadZipFile, KeyError, ValueError) as problem:
         raise ValueError(f"{file} is no archive of runs, or is damaged: {problem}") from problem
     return len(new), len(told) - len(new)
 
 
-def read_references() -> int:
-    """Our own runs, as the repository keeps them, into the store; how many were not there yet."""
-    files = sorted(REFERENCES.glob("*.zip"))
-    return sum(read(file, reading.REFERENCE)[0] for file in files)
-
-
 def _is_own(run: Any) -> bool:
     ended = run.info.status != "RUNNING" and run.info.end_time is not None
     return ended and run.data.tags.get("scale") != reading.REFERENCE
-
-
-def _is_there(told: dict, there: dict[str, Any]) -> bool:
-    """Whether a run of an archive is in the store, as far as it came."""
-    known = there.get(told["origin"])
-    return known is not None and (known.info.end_time or 0) >= told["end_time"]
 
 
 def _origin(run: Any) -> str:
@@ -134,8 +140,8 @@ def _pack(run: Any, archive: zipfile.ZipFile) -> None:
                     archive.write(file, f"artifacts/{_origin(run)}/{name}")
 
 
-def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
-    """A run as it was; it has no end before all of it is there."""
+def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> str:
+    """A run as it was, and its id; it has no end before all of it is there."""
     client, place = store.client(), executions.experiment_id(told["experiment"])
     there = client.get_experiment(place).tags
     for name in told["experiment_tags"].keys() - there.keys():
@@ -161,6 +167,7 @@ def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> None:
                 file.write_bytes(archive.read(name))
             client.log_artifacts(id, folder)
     client.set_terminated(id, told["status"], told["end_time"])
+    return id
 
 
 def main(arguments: list[str] | None = None) -> int:
