@@ -230,8 +230,14 @@ def lower(
 
 
 def axes_of(W: Float[Tensor, "c c"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "c c"]]:
-    """The variances along W's principal axes, and these axes as columns."""
-    return torch.linalg.eigh(W) if len(W) > 1 else (W[0], torch.ones_like(W))
+    """The variances along W's principal axes, and these axes as columns.
+
+    By the processor: a GPU takes milliseconds for so small a matrix.
+    """
+    if len(W) == 1:
+        return W[0], torch.ones_like(W)
+    variances, axes = torch.linalg.eigh(W.cpu())
+    return variances.to(W.device), axes.to(W.device)
 
 
 def ratio(

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deimos import fast_selection
 from deimos.expected_improvement import (
     batch_improvement,
     condition,
@@ -321,3 +322,29 @@ def test_select_needs_no_matrix_of_all_pairs_of_points(rng):
     predictions = torch.from_numpy(rng.standard_normal((10, 200_000, 1)))  # V: 320 GB
     batch, gains = select_with_gains(predictions, torch.arange(200_000), 3, noise=0.1)
     assert len(set(batch.tolist())) == 3 and (gains.diff() < 0).all()
+
+
+# The same batch whatever it is worked out on
+
+
+@pytest.mark.parametrize("kind", ["noise", "smoothing"])
+def test_the_batch_does_not_depend_on_the_pieces_that_it_is_worked_out_in(rng, monkeypatch, kind):
+    predictions, candidates = predicted(rng, 20, 300, 5, softmax=True), torch.arange(0, 300, 2)
+    asked = candidates, 12, *((1e-4, 0.0) if kind == "noise" else (0.0, 1e-4))
+    whole, gains = select_with_gains(predictions, *asked)
+    monkeypatch.setattr(fast_selection, "BLOCK", 7 * 4**2)  # seven points, for c - 1 = 4
+    parts, in_parts = select_with_gains(predictions, *asked)
+    assert parts.tolist() == whole.tolist()
+    assert in_parts.numpy() == pytest.approx(gains.numpy(), rel=1e-9)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("c, softmax", [(1, False), (10, True)])
+def test_a_gpu_picks_what_the_processor_picks(rng, c, softmax):
+    predictions = predicted(rng, 50, 20_000 // c, c, softmax)
+    assert predictions.numel() > fast_selection.FEW  # else the processor does it anyway
+    candidates = torch.arange(0, 20_000 // c, 2)
+    batch, gains = select_with_gains(predictions, candidates, 20, 1e-3)
+    there, gains_there = select_with_gains(predictions.cuda(), candidates.cuda(), 20, 1e-3)
+    assert there.is_cuda and there.tolist() == batch.tolist()
+    assert gains_there.cpu().numpy() == pytest.approx(gains.numpy(), rel=1e-9)
