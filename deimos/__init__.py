@@ -14,7 +14,8 @@
                            the tasks: where files come from, and how we know they are the right ones
     one_dimension          the picture of the method (Fig. 1)
     calibration            how dropout, weight decay and noise are chosen (App. E)
-    loop (limits)          label, fit, evaluate, acquire, for a fleet of runs
+    members, iteration     what a run is; label, fit, evaluate, acquire, once
+    loop (limits)          the same to the end, for a fleet of runs
     tracking, record       the record in MLflow: one door for notebooks, and what is behind it
     provenance             the code, commit and machine that a result depends on
     stats, verdicts        the paper's tests and ours, and what they say of each claim

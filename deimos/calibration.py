@@ -21,8 +21,9 @@ from torch import Tensor
 
 from deimos import splits
 from deimos.data import Task
-from deimos.loop import Build, Member, Schedule, Streams, fit, initial_set
+from deimos.iteration import Build, fit, initial_set
 from deimos.mc_dropout import mean_variance, predict_fresh, trunk_features
+from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 # Validation points of each task (App. E).

@@ -9,11 +9,12 @@ Axes:  J dropout masks · S points of the grid · b batch size
 import torch
 from torch import Tensor
 
-from deimos import loop, mc_dropout, networks
+from deimos import mc_dropout, networks
 from deimos.data import Task
 from deimos.expected_improvement import covariance, expected_improvement, select
 from deimos.fast_selection import one_thread
-from deimos.loop import Member, Schedule, Streams
+from deimos.iteration import fit, initial_set
+from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 Columns = dict[str, list[float]]  # metric → one value, or one for every point of a grid
@@ -27,10 +28,10 @@ def acquire_once(task: Task, schedule: Schedule, noise_share: float) -> Columns:
     """
     before = Streams(schedule.seed, 1, 0, task.x.device)
     after = Streams(schedule.seed, 1, schedule.batch_size, task.x.device)
-    labelled = torch.tensor(loop.initial_set(task, Member("deimos", 1, schedule)))
+    labelled = torch.tensor(initial_set(task, Member("deimos", 1, schedule)))
     pool = task.train_ids[~torch.isin(task.train_ids, labelled)]
 
-    network = loop.fit(task, networks.synthetic_1d, schedule, labelled, before)
+    network = fit(task, networks.synthetic_1d, schedule, labelled, before)
     features = mc_dropout.trunk_features(network, task.x[pool])
     masks = mc_dropout.draw_masks(network, (schedule.n_masks,), before.torch("masks"))
     predictions = mc_dropout.predict(network, features, masks)
@@ -41,7 +42,7 @@ def acquire_once(task: Task, schedule: Schedule, noise_share: float) -> Columns:
     batch = select(predictions, candidates, schedule.batch_size, noise)
 
     extended = torch.cat([labelled, pool[batch]])
-    again = loop.fit(task, networks.synthetic_1d, schedule, extended, after)
+    again = fit(task, networks.synthetic_1d, schedule, extended, after)
     x, queried = task.x[pool, 0], task.x[pool[batch], 0]
     old, new = (_over_the_grid(task, *m, schedule) for m in ((network, before), (again, after)))
     return {

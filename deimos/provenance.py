@@ -37,6 +37,8 @@ SCIENCE = (
     "own_data",
     "stand_ins",
     "downloads",
+    "members",
+    "iteration",
     "loop",
     "one_dimension",
 )

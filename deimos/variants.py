@@ -12,7 +12,7 @@ import pandas as pd
 
 from deimos import limits
 from deimos.data import Task, rescaled
-from deimos.loop import Schedule
+from deimos.members import Schedule
 
 EXPERIMENT = "what-matters"  # a task's name of its own: these are none of the paper's runs
 BASE = "deimos"

@@ -12,7 +12,8 @@ from torch import nn
 from deimos import calibration, loop, networks, splits
 from deimos.calibration import Trial, calibrate, compare, r_squared
 from deimos.data import Task
-from deimos.loop import Member, Schedule
+from deimos.iteration import initial_set
+from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 SCHEDULE = Schedule(
@@ -103,8 +104,8 @@ def test_the_validation_set_has_no_labelled_point_and_is_the_same_for_every_tria
 
 def test_the_first_trial_is_the_loops_own_initial_model(task, found):
     member = Member("random", 1, SCHEDULE)
-    initial = loop.initial_set(task, member)
-    stream = loop.Streams(SCHEDULE.seed, 1, 0, torch.device("cpu")).numpy("validation")
+    initial = initial_set(task, member)
+    stream = Streams(SCHEDULE.seed, 1, 0, torch.device("cpu")).numpy("validation")
     _, ids = splits.hold_out(task.train_ids, 25, stream, initial)
     scored = replace(task, test_x=task.x[ids], test_y=task.y[ids])
     first = next(iter(loop.active_learning(scored, build(task.n_classes), [member])))
@@ -188,7 +189,7 @@ def test_where_each_repeat_draws_a_test_set_no_validation_point_is_in_it(task, m
 
     monkeypatch.setattr(calibration, "_trial", look)
     calibrate(task, build(task.n_classes), SCHEDULE, 50, PS, [], repeat=2)
-    stream = loop.Streams(SCHEDULE.seed, 2, 0, torch.device("cpu")).numpy("test set")
+    stream = Streams(SCHEDULE.seed, 2, 0, torch.device("cpu")).numpy("test set")
     tested = splits.for_repeat(task, 2, stream).test_x
     assert len(tested) == 30 and not torch.isin(seen[0], tested).any()
 

@@ -9,7 +9,7 @@ import yaml
 import deimos
 from deimos import limits, reproduce
 from deimos.data import Task
-from deimos.loop import Schedule
+from deimos.members import Schedule
 
 NOTEBOOKS = Path(deimos.__file__).parents[1] / "notebooks"
 RIGHT = {

@@ -13,7 +13,8 @@ from tiny import build
 
 from deimos import loop, tracking
 from deimos.data import Task
-from deimos.loop import Member, Schedule
+from deimos.iteration import initial_set
+from deimos.members import Member, Schedule
 from deimos.methods import sample_points
 
 SCHEDULE = Schedule(
@@ -61,7 +62,7 @@ def test_every_member_takes_every_step_of_its_schedule(fleet):
 
 def test_no_point_is_labelled_twice_and_only_training_ids_are(moons, fleet):
     for (method, repeat), steps in fleet.items():
-        initial = loop.initial_set(moons, Member(method, repeat, SCHEDULE))
+        initial = initial_set(moons, Member(method, repeat, SCHEDULE))
         ids = [*initial, *(i for *_, acquired in steps for i in acquired)]
         assert len(set(ids)) == len(ids) == 18
         assert set(ids) <= set(moons.train_ids.tolist())
@@ -140,11 +141,11 @@ def test_random_acquisition_draws_from_the_whole_pool_whatever_the_candidates(mo
 
 def test_the_authors_initial_sets_are_used_for_the_repeats_they_exist_for(moons):
     theirs = replace(moons, initial_sets=((10, 11, 12, 13, 14, 15),))
-    assert loop.initial_set(theirs, Member("random", 1, SCHEDULE)) == theirs.initial_sets[0]
-    second = loop.initial_set(theirs, Member("random", 2, SCHEDULE))
-    assert second == loop.initial_set(moons, Member("random", 2, SCHEDULE))
+    assert initial_set(theirs, Member("random", 1, SCHEDULE)) == theirs.initial_sets[0]
+    second = initial_set(theirs, Member("random", 2, SCHEDULE))
+    assert second == initial_set(moons, Member("random", 2, SCHEDULE))
     own = replace(SCHEDULE, initial_sets="random")
-    assert loop.initial_set(theirs, Member("random", 1, own)) != theirs.initial_sets[0]
+    assert initial_set(theirs, Member("random", 1, own)) != theirs.initial_sets[0]
 
 
 @pytest.mark.filterwarnings("error")

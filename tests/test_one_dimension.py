@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deimos import one_dimension, synthetic
-from deimos.loop import Schedule
+from deimos.members import Schedule
 
 SCHEDULE = Schedule(
     batch_size=5, n_initial=70, n_acquired=5, n_candidates=None, epochs=40, minibatch=32,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deimos import loop, networks, own_data
-from deimos.loop import Member, Schedule
+from deimos.members import Member, Schedule
 from deimos.networks import Network
 
 

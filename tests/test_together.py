@@ -10,7 +10,8 @@ import torch
 
 from deimos import loop, networks, together, training
 from deimos.data import Task
-from deimos.loop import Member
+from deimos.iteration import initial_set
+from deimos.members import Iteration, Member
 from deimos.networks import Network
 from deimos.together import Start, fit_together
 
@@ -183,7 +184,7 @@ def test_nobody_who_has_left_is_waited_for():
 METHODS = "deimos", "random", "k_center"
 
 
-def fleet(task: Task, members: list[Member], in_step: bool) -> dict[tuple, loop.Iteration]:
+def fleet(task: Task, members: list[Member], in_step: bool) -> dict[tuple, Iteration]:
     found = loop.active_learning(task, tiny.build, members, together=in_step)
     return {(one.member.method, one.member.repeat, one.n_acquired): one for one in found}
 
@@ -203,9 +204,10 @@ def test_a_fleet_in_step_labels_what_it_labels_one_by_one():
 @pytest.fixture
 def sizes(monkeypatch) -> list[int]:
     """How many members were fitted together, a number a fit."""
-    whole, found = loop.fit_together, []
+    whole, found = fit_together, []
     monkeypatch.setattr(
-        loop, "fit_together", lambda *about, **s: found.append(about[1]) or whole(*about, **s)
+        "deimos.iteration.fit_together",
+        lambda *about, **s: found.append(about[1]) or whole(*about, **s),
     )
     return found
 
@@ -222,9 +224,9 @@ def test_members_at_different_points_fall_into_step(sizes):
 
 
 def test_the_next_fit_begins_while_iterations_are_recorded(monkeypatch):
-    whole, begun = loop.fit_together, Semaphore(0)
+    whole, begun = fit_together, Semaphore(0)
     monkeypatch.setattr(
-        loop, "fit_together", lambda *about, **s: begun.release() or whole(*about, **s)
+        "deimos.iteration.fit_together", lambda *about, **s: begun.release() or whole(*about, **s)
     )
     members = [Member("random", 1, tiny.SCHEDULE)]
     steps = loop.active_learning(tiny.moons(), tiny.build, members, together=True)
@@ -236,14 +238,14 @@ def test_the_next_fit_begins_while_iterations_are_recorded(monkeypatch):
 def test_in_step_a_member_that_fails_is_named_and_stops_no_other(monkeypatch):
     task = tiny.moons()
     members = [Member("random", repeat, tiny.SCHEDULE) for repeat in (1, 2)]
-    bad = (set(loop.initial_set(task, members[0])) - set(loop.initial_set(task, members[1]))).pop()
+    bad = (set(initial_set(task, members[0])) - set(initial_set(task, members[1]))).pop()
     broken = replace(task, x=task.x.index_fill(0, torch.tensor([bad]), torch.nan))
     found = []
     with pytest.raises(RuntimeError, match="random, repeat 1, 0 acquired: training diverged"):
         for one in loop.active_learning(broken, tiny.build, members, together=True):
             found.append((one.member.repeat, one.n_acquired))
     assert (2, 0) in found and not any(repeat == 1 for repeat, _ in found)
-    monkeypatch.setattr(loop, "fit_together", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("deimos.iteration.fit_together", lambda *_, **__: 1 / 0)
     with pytest.raises(RuntimeError, match="repeat 1.*division.*; random, repeat 2.*division"):
         list(loop.active_learning(task, tiny.build, members, together=True))
 

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 
 from deimos import tracking
 from deimos.data import Task
-from deimos.loop import Iteration, Schedule
+from deimos.members import Iteration, Schedule
 from deimos.provenance import code_fingerprint
 from deimos.record import fleets, store
 

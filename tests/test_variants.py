@@ -10,7 +10,8 @@ from tables import curves
 from tiny import SCHEDULE, build, moons
 
 from deimos import data, figures, loop, stats, verdicts
-from deimos.loop import Member
+from deimos.iteration import initial_set
+from deimos.members import Member
 from deimos.variants import BASE, QUESTIONS, variants
 
 OTHERS = {
@@ -56,7 +57,7 @@ def test_every_variant_changes_one_thing(found):
 
 
 def test_all_start_a_repeat_from_the_same_labels_and_all_but_the_pixels_from_the_same_model(found):
-    sets = {loop.initial_set(v.task, Member(v.method, 2, v.schedule)) for v in found}
+    sets = {initial_set(v.task, Member(v.method, 2, v.schedule)) for v in found}
     assert len(sets) == 1
     first = {}
     for v in found:

@@ -17,7 +17,7 @@ from torch import nn
 
 from deimos import loop, networks, tracking
 from deimos.data import Task
-from deimos.loop import Schedule
+from deimos.members import Iteration, Member, Schedule
 from deimos.networks import Network
 from deimos.record import executions, store
 
@@ -65,8 +65,8 @@ def experiment(
 
     Once `hold` steps are begun, no further one comes to its end; but all do once `gate` exists.
     """
-    plain = loop._iterate
-    loop._iterate = noted_and_held(plain, diary, hold, gate)
+    plain = loop.iterate
+    loop.iterate = noted_and_held(plain, diary, hold, gate)
     try:
         place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
         schedule = replace(SCHEDULE, epochs=epochs)
@@ -74,7 +74,7 @@ def experiment(
             for iteration in loop.active_learning(task, build, members):
                 tracking.log(iteration)
     finally:
-        loop._iterate = plain
+        loop.iterate = plain
 
 
 def killed_at_its_end() -> None:
@@ -90,7 +90,7 @@ def one_iteration(last_of_log=None) -> None:
         metrics = {"test/accuracy": 0.5, "time/fit_seconds": 1.0}
         if last_of_log is not None:
             die_at(last_of_log)
-        tracking.log(loop.Iteration(members[0], 0, 6, metrics, (1, 2, 3, 4)))
+        tracking.log(Iteration(members[0], 0, 6, metrics, (1, 2, 3, 4)))
         os._exit(0)
 
 
@@ -99,10 +99,10 @@ def write(writer: int, seconds: float) -> None:
     client, place = store.client(), tracking.experiment("04-tiny", "Is all of it there?", "smoke")
     run_id = client.create_run(place.id, tags={"writer": str(writer)}).info.run_id
     schedule, written = replace(SCHEDULE, batch_size=25, n_acquired=10**9), 0
-    member, end = loop.Member("random", 1, schedule, (), run_id), time.monotonic() + seconds
+    member, end = Member("random", 1, schedule, (), run_id), time.monotonic() + seconds
     for n in itertools.count(0, 25):
         metrics = {f"test/{i}": float(n + i) for i in range(8)}
-        tracking.log(loop.Iteration(member, n, n, metrics, tuple(range(n, n + 25))))
+        tracking.log(Iteration(member, n, n, metrics, tuple(range(n, n + 25))))
         written += 8 + 1 + 25
         if time.monotonic() > end:
             break

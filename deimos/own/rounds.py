@@ -15,9 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from deimos import loop, mc_dropout, own_pool
+from deimos import mc_dropout, own_pool
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
+from deimos.iteration import evaluate
+from deimos.members import Schedule, Streams
 from deimos.networks import Network
 from deimos.own.files import Points, known
 from deimos.own.labels import Labels, held_out
@@ -88,7 +90,7 @@ def run(
             f"a batch of {batch_size} cannot be picked: of the pool's {len(pool.x):,} points "
             f"{len(open_rows):,} are not labelled yet"
         )
-    streams = loop.Streams(seed, 1, len(labelled.x), device)
+    streams = Streams(seed, 1, len(labelled.x), device)
     task, unit, centre = to_task(labelled, labels, settings, validation, streams)
     scale = standard([pool.x, labelled.x]) if pool.kind == "vectors" else lambda x: x
     task = replace(task, x=scale(task.x), test_x=scale(task.test_x)).to(device)
@@ -134,7 +136,7 @@ def run(
 
 
 def to_task(
-    labelled: Points, labels: Labels, settings: Settings, validation: float, streams: loop.Streams
+    labelled: Points, labels: Labels, settings: Settings, validation: float, streams: Streams
 ) -> tuple[Task, float, float]:
     """The labelled points as a task; the unit and centre that values were brought to."""
     n = max(1, round(validation * len(labels.y)))
@@ -172,10 +174,10 @@ def standard(parts: list[Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def fitted(
-    task: Task, settings: Settings, streams: loop.Streams, unit: float
+    task: Task, settings: Settings, streams: Streams, unit: float
 ) -> tuple[Network, float, float]:
     """The network that picks, fitted to all labels; the other's score, and the naive one."""
-    schedule = loop.Schedule(
+    schedule = Schedule(
         batch_size=1,
         n_initial=1,
         n_acquired=0,
@@ -201,10 +203,10 @@ def fitted(
             return False
 
         def fit(ids: Int[Tensor, " N"]) -> Network:
-            return loop.fit(task, settings.build, schedule, ids, streams, goes_on)
+            return fit(task, settings.build, schedule, ids, streams, goes_on)
 
         judged, picking = threads.map(fit, (task.train_ids, everything))
-    scores = loop.evaluate(task, judged, schedule.n_passes, streams)
+    scores = evaluate(task, judged, schedule.n_passes, streams)
     if task.n_classes > 1:
         naive = task.y.bincount().max().item() / len(task.y)
         return picking, scores["accuracy"], naive

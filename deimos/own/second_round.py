@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from deimos import loop
 from deimos.data import Task
+from deimos.iteration import Build, evaluate, fit, initial_set
+from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 CLAIM = "The picked batch brings more accuracy than a random one of its size"
 MODULES = ("own_pool", "shared_masks", "own/second_round")  # beside the science: what decides it
 
 
-def first_labels(task: Task, schedule: loop.Schedule, repeat: int) -> Int[Tensor, " N"]:
+def first_labels(task: Task, schedule: Schedule, repeat: int) -> Int[Tensor, " N"]:
     """The ids that a repeat starts from."""
-    return torch.tensor(loop.initial_set(task, loop.Member("", repeat, schedule)))
+    return torch.tensor(initial_set(task, Member("", repeat, schedule)))
 
 
 def random_batch(
@@ -33,16 +34,16 @@ def random_batch(
 
 def fitted(
     task: Task,
-    build: loop.Build,
-    schedule: loop.Schedule,
+    build: Build,
+    schedule: Schedule,
     repeat: int,
     labelled: Int[Tensor, " N"],
 ) -> tuple[Network, float]:
     """A new network, trained from scratch on these labels, and its test accuracy."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    streams, task = loop.Streams(schedule.seed, repeat, 0, device), task.to(device)
-    network = loop.fit(task, build, schedule, labelled.to(device), streams)
-    return network, loop.evaluate(task, network, schedule.n_passes, streams)["accuracy"]
+    streams, task = Streams(schedule.seed, repeat, 0, device), task.to(device)
+    network = fit(task, build, schedule, labelled.to(device), streams)
+    return network, evaluate(task, network, schedule.n_passes, streams)["accuracy"]
 
 
 def verdict(table: pd.DataFrame, scale: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
 from deimos import limits
 from deimos.data import Task
-from deimos.loop import Iteration, Member, Schedule
+from deimos.members import Iteration, Member, Schedule
 from deimos.provenance import code_fingerprint, machine
 from deimos.record import claims, executions, reading, results, store
 from deimos.record.executions import Experiment

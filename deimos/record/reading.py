@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deimos.loop import Schedule
+from deimos.members import Schedule
 from deimos.record import store
 
 MEMBER = ["experiment", "batch_size", "method", "repeat"]

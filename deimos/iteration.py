@@ -1,0 +1,170 @@
+"""One iteration of a run: label, fit from scratch, evaluate, acquire (§5, App. D).
+
+Two index spaces: *ids* count the rows of the full training data, *positions* the sample points of
+one iteration. They meet in `_acquire` and nowhere else.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from deimos import mc_dropout, splits, training
+from deimos.data import Task
+from deimos.mc_dropout import Beliefs
+from deimos.members import Iteration, Member, Schedule, Streams, of_repeat
+from deimos.methods import by_name, sample_points
+from deimos.networks import Network
+from deimos.together import Start, fit_together
+
+Build = Callable[[torch.Generator], Network]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An iteration of a member before its network is fitted."""
+
+    task: Task  # as the member's repeat meets it
+    member: Member
+    labelled: Int[Tensor, " N"]  # ids
+    streams: Streams
+
+
+def _begin(task: Task, member: Member) -> Begun:
+    schedule = member.schedule
+    streams = Streams(schedule.seed, member.repeat, len(member.acquired), task.x.device)
+    task = splits.for_repeat(task, member.repeat, of_repeat(member).numpy("test set"))
+    labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
+    return Begun(task, member, labelled, streams)
+
+
+def iterate(task: Task, build: Build, stopped: Callable[[], bool], member: Member) -> Iteration:
+    """Label, fit, evaluate and acquire, once."""
+    begun = _begin(task, member)
+    began = time.perf_counter()
+    network = fit(task, build, member.schedule, begun.labelled, begun.streams, stopped)
+    return finish(begun, network, time.perf_counter() - began)
+
+
+def finish(begun: Begun, network: Network | ValueError, fit_seconds: float) -> Iteration:
+    """Evaluate and acquire, once, with the fitted network; or raise why there is none."""
+    if isinstance(network, ValueError):
+        raise network
+    task, member, streams = begun.task, begun.member, begun.streams
+    schedule, n_acquired = member.schedule, len(member.acquired)
+    began = time.perf_counter()
+    scores = evaluate(task, network, schedule.n_passes, streams)
+    evaluated = time.perf_counter()
+    acquired, seen = (), {}
+    if n_acquired < schedule.n_acquired:
+        acquired, seen = _acquire(task, network, member, begun.labelled, streams)
+    metrics = {
+        **{f"test/{name}": score for name, score in scores.items()},
+        **seen,
+        "time/fit_seconds": fit_seconds,
+        "time/evaluate_seconds": evaluated - began,
+        "time/acquire_seconds": time.perf_counter() - evaluated,
+    }
+    return Iteration(member, n_acquired, len(begun.labelled), metrics, acquired)
+
+
+def fit_in_step(
+    task: Task, build: Build, stopped: Callable[[], bool], members: list[Member]
+) -> list[tuple[Begun, Network | ValueError, float]]:
+    """What `finish` takes, for members at one point of one schedule, who share the time."""
+    began = time.perf_counter()
+    begun = [_begin(task, member) for member in members]
+
+    networks = fit_together(
+        lambda i: _start(build, begun[i].labelled, begun[i].streams), len(begun), task.x, task.y,
+        **_fitting(members[0].schedule), stopped=stopped,
+    )  # fmt: skip
+    share = (time.perf_counter() - began) / len(begun)
+    return [(one, network, share) for one, network in zip(begun, networks, strict=True)]
+
+
+def fit(
+    task: Task,
+    build: Build,
+    schedule: Schedule,
+    labelled: Int[Tensor, " N"],
+    streams: Streams,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Network:
+    """A new network, trained from scratch on the labelled ids unless `stopped` first."""
+    start = _start(build, labelled, streams)
+    return training.fit(
+        start.network, task.x[labelled], task.y[labelled], order=start.order, dropout=start.dropout,
+        **_fitting(schedule), stopped=stopped,
+    )  # fmt: skip
+
+
+def _start(build: Build, labelled: Int[Tensor, " N"], streams: Streams) -> Start:
+    """What a fit begins with, anew at each call: weights and streams as the iteration's are."""
+    network = build(streams.torch("weights", "cpu")).to(streams.device)
+    return Start(network, labelled, streams.torch("minibatch order"), streams.torch("dropout"))
+
+
+def _fitting(schedule: Schedule) -> dict[str, object]:
+    """The settings of a schedule that training takes."""
+    names = "epochs", "minibatch", "decay", "optimiser", "precision"
+    return {name: getattr(schedule, name) for name in names}
+
+
+def evaluate(task: Task, network: Network, n_passes: int, streams: Streams) -> dict[str, float]:
+    """Test scores of the mean of `n_passes` predictions with fresh masks."""
+    features = mc_dropout.trunk_features(network, task.test_x)
+    answers = mc_dropout.predictive_mean(network, features, n_passes, streams.torch("evaluation"))
+    return task.scores(answers)
+
+
+def _acquire(
+    task: Task, network: Network, member: Member, labelled: Int[Tensor, " N"], streams: Streams
+) -> tuple[tuple[int, ...], dict[str, float]]:
+    """The ids to label next, and what the record keeps of how they were chosen."""
+    schedule = member.schedule
+    named = by_name(schedule.noise, schedule.smoothing, schedule.labelled_in_sample)
+    method = named[member.method]
+    ids, is_candidate = sample_points(
+        task.train_ids,
+        labelled,
+        method.n_candidates or schedule.n_candidates,
+        method.sample,
+        streams.numpy("candidates"),
+    )
+    features, predictions, embedded, seen = None, None, None, {}
+    if method.masks or method.features:
+        features = mc_dropout.trunk_features(network, task.x[ids])
+    if method.masks == "shared":
+        masks = mc_dropout.draw_masks(network, (schedule.n_masks,), streams.torch("masks"))
+        predictions = mc_dropout.predict(network, features, masks)
+    elif method.masks == "fresh":
+        predictions = mc_dropout.predict_fresh(
+            network, features, schedule.n_masks, streams.torch("masks")
+        )
+    if method.features:
+        embedded = mc_dropout.embeddings(network, features)
+    if predictions is not None:
+        seen["model/mean_variance"] = mc_dropout.mean_variance(predictions)
+    beliefs = Beliefs(is_candidate.nonzero().squeeze(1), predictions, embedded)
+    batch, report = method.acquire(beliefs, schedule.batch_size, streams.numpy(member.method))
+    seen |= report
+    if network.classifies and schedule.batch_size > 1:
+        features = mc_dropout.trunk_features(network, task.x[ids[batch]])
+        probabilities = mc_dropout.predictive_mean(
+            network, features, schedule.n_masks, streams.torch("diversity")
+        )
+        seen["batch/diversity"] = mc_dropout.batch_diversity(probabilities)
+    return tuple(ids[batch].tolist()), seen
+
+
+def initial_set(task: Task, member: Member) -> tuple[int, ...]:
+    """Ids labelled at the start of a repeat, the same for every method."""
+    schedule = member.schedule
+    stored = task.initial_sets if schedule.initial_sets == "authors" else ()
+    if member.repeat <= len(stored) and len(stored[member.repeat - 1]) == schedule.n_initial:
+        return stored[member.repeat - 1]
+    return task.draw_initial_set(schedule.n_initial, of_repeat(member).numpy("initial set"))

@@ -1,0 +1,83 @@
+"""What a run is: a method in a repeat under a schedule, its iterations, its random streams (§5).
+
+A fleet is every method in every repeat of one experiment; each member is one run. What a member
+does depends on its own (seed, repeat, iteration) alone, through named random streams: never on who
+else is in the fleet, nor on how often it was stopped and taken up again.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from deimos import training
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every setting of a run but its method and repeat; the paper's values are the notebooks'."""
+
+    batch_size: int  # b, points labelled per iteration
+    n_initial: int  # labelled points at the start
+    n_acquired: int  # points labelled by the end, a multiple of the batch size
+    n_candidates: int | None  # unlabelled points considered per iteration; None is the whole pool
+    epochs: int
+    minibatch: int
+    decay: float  # C, with λ = C/N
+    n_masks: int  # J
+    n_passes: int  # Monte-Carlo passes behind every test score
+    noise: float = 0.0  # τ⁻¹ on the diagonal of V
+    smoothing: float = 0.0  # τ_s⁻¹ inside the inverse of eq. 6; one of the two is 0
+    labelled_in_sample: bool = True  # whether DEIMOS' sample holds labelled points, as X_samp does
+    optimiser: str = "adam"
+    initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
+    seed: int = 0
+    precision: str = field(default_factory=training.asked_precision)  # of the trunk's fit
+
+
+@dataclass(frozen=True)
+class Member:
+    """One method in one repeat: one run of the record, with the ids it has acquired so far."""
+
+    method: str
+    repeat: int  # from 1
+    schedule: Schedule
+    acquired: tuple[int, ...] = ()
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One step of one member: the scores of the model fitted after `n_acquired` acquisitions."""
+
+    member: Member
+    n_acquired: int
+    n_labelled: int
+    metrics: dict[str, float]
+    acquired: tuple[int, ...]  # ids picked with that model, in order; none at the last step
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The named random streams of one iteration, the same for every method of a repeat."""
+
+    seed: int
+    repeat: int
+    n_acquired: int
+    device: torch.device
+
+    def numpy(self, name: str) -> np.random.Generator:
+        """Stream `name` as numpy's generator."""
+        key = [self.seed, self.repeat, self.n_acquired, zlib.crc32(name.encode())]
+        return np.random.default_rng(np.random.SeedSequence(key))
+
+    def torch(self, name: str, device: str | torch.device | None = None) -> torch.Generator:
+        """Stream `name` as torch's generator, on this iteration's device unless told otherwise."""
+        seed = int(self.numpy(name).integers(2**62))
+        return torch.Generator(device or self.device).manual_seed(seed)
+
+
+def of_repeat(member: Member) -> Streams:
+    """The streams of what a repeat decides once, before its first iteration."""
+    return Streams(member.schedule.seed, member.repeat, 0, torch.device("cpu"))
