@@ -47,8 +47,10 @@ def results(table: pd.DataFrame, on_cpus: pd.DataFrame) -> str:
         for row in found.itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
-    parts = [*head, *rows], _gaps(table), _machines(table, on_cpus), _origins(table)
-    return "\n\n".join("\n".join(part) for part in parts)
+    more = *_folded("How far our mean curves lie from the authors'", _gaps(table)), ""
+    others = *_folded("What another kind of machine changes", _machines(table, on_cpus)), ""
+    parts = _counted(found), "", *head, *rows, "", *more, *others, *_origins(table)
+    return "\n".join(parts)
 
 
 def costs(on_cpus: pd.DataFrame) -> str:
@@ -80,6 +82,19 @@ def written(readme: str, results: str, marks: tuple[str, str] = MARKS) -> str:
     if n != 1:
         raise ValueError(f"the README needs the marks {' and '.join(marks)}, once")
     return text
+
+
+def _counted(found: pd.DataFrame) -> str:
+    """How the claims came out, as one sentence."""
+    kinds = ("holds", "hold"), ("does not hold", "do not"), ("cannot tell", "are not tested or open")
+    counts = [(int(found.verdict.str.startswith(kind).sum()), said) for kind, said in kinds]
+    told = ", ".join(f"{n} {said}" for n, said in counts if n)
+    return f"**Of {len(found)} claims {told}.**"
+
+
+def _folded(summary: str, lines: list[str]) -> list[str]:
+    """What few readers want at once, a click away on GitHub."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
 
 
 def _panels_together(found: pd.DataFrame) -> pd.DataFrame:
