@@ -5,15 +5,11 @@ settings is read from the runs that the repository keeps, and so is what of a GP
 when fits, evaluations and acquisitions are taken away: the record and the bars are in that.
 """
 
-import json
 import os
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-
-import pandas as pd
 
 from benchmarks.measured import Row, fresh
 from deimos import data, loop, networks, reproduce, tracking
@@ -55,16 +51,9 @@ def shares(full: bool) -> dict[str, float]:
     return took | {"clock": time.perf_counter() - began, "iterations": float(iterations)}
 
 
-def kept(name: str) -> tuple[pd.DataFrame, dict[str, dict]]:
-    """What an archive of kept runs measured, and what describes each run."""
-    with zipfile.ZipFile(archive.REFERENCES / name) as file:
-        table = pd.read_csv(file.open("metrics.csv"))
-        return table, {run["origin"]: run for run in json.loads(file.read("runs.json"))}
-
-
 def kept_iteration() -> float:
     """Mean seconds of an iteration of 7 vs 9 on CPUs, at the paper's settings, as kept."""
-    table, _ = kept("mnist-7-vs-9-on-cpus.zip")
+    table, _ = archive.contents(archive.REFERENCES / "mnist-7-vs-9-on-cpus.zip")
     times = table[table.metric.str.startswith("time/")]
     return times.value.sum() / (times.metric == "time/fit_seconds").sum()
 
@@ -76,7 +65,7 @@ def kept_rests() -> Iterator[tuple[str, float, float]]:
     A fleet whose members ran at different times is left out.
     """
     for file in sorted(archive.REFERENCES.glob("*.zip")):
-        table, runs = kept(file.name)
+        table, runs = archive.contents(file)
         on_gpu = [name for name, run in runs.items() if not run["tags"]["device"].startswith("CPU")]
         table = table[table.run.isin(on_gpu)]
         sizes = table.run.map({name: run["params"]["batch_size"] for name, run in runs.items()})

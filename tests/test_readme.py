@@ -1,5 +1,6 @@
 """The README's results are those of the kept runs, number by number."""
 
+import re
 import shutil
 
 import pandas as pd
@@ -25,6 +26,14 @@ def test_the_readme_says_what_the_kept_runs_say(kept):
     assert readme.written(text, results) == text
     assert readme.written(text, costs, readme.COST_MARKS) == text
     assert results.count("\n|") > 10 and costs.count("\n|") > 3
+
+
+def test_every_p_value_told_in_words_is_one_of_the_tables(kept):
+    text, (results, _) = readme.README.read_text(encoding="utf-8"), kept
+    words = re.sub(r"\s+", " ", readme.written(text, ""))
+    told = set(re.findall(r"(?:p = |by run )\d[\d.e-]*\d", words))
+    found = set(re.findall(r"(?:p = |by run )\d[\d.e-]*\d", results))
+    assert len(told) > 5 and told <= found
 
 
 def test_nothing_that_small_or_stand_in_runs_decide_is_in_it(kept):

@@ -65,6 +65,13 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
     return _read(file, scale, _there())
 
 
+def contents(file: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """What an archive's runs measured, and what describes each, by origin; no store is needed."""
+    with zipfile.ZipFile(file) as archive:
+        runs = {run["origin"]: run for run in json.loads(archive.read("runs.json"))}
+        return pd.read_csv(archive.open("metrics.csv")), runs
+
+
 def read_references() -> int:
     """Our own runs, as the repository keeps them, into the store; how many were not there yet."""
     there = _there()
