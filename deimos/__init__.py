@@ -2,6 +2,7 @@
 
     expected_improvement   the paper: covariance, EI, conditioning, greedy and optimal batches
     fast_selection         the same greedy batch without the covariance matrix, exact
+    inputs                 what both are given, checked
     optimality             greedy against the best batch (App. A)
     mc_dropout             J masks drawn once and shared by every point
     networks, training     the paper's nets, and how they are fitted from scratch

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.fast_selection import check_predictions
+from deimos.inputs import check_predictions
 from deimos.mc_dropout import Beliefs
 
 Score = Callable[[Beliefs], Float[Tensor, " S"]]

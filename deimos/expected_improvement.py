@@ -14,16 +14,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.fast_selection import (
+from deimos.fast_selection import select as select  # part of this module's face
+from deimos.fast_selection import select_with_gains
+from deimos.inputs import (
     centred,
     check_nuggets,
     check_predictions,
     check_weights,
     first_best,
     in_order,
-    select_with_gains,
 )
-from deimos.fast_selection import select as select  # part of this module's face
 
 
 def covariance(predictions: Float[Tensor, "J S c"], noise: float = 0.0) -> Float[Tensor, "S c S c"]:

@@ -16,7 +16,6 @@ eq. 5, where V_ii alone has a τ⁻¹, Q_i = f_iᵀHf_i − w_i τ⁻²I and EI(
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,7 +23,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
+from deimos.inputs import (
+    TIE,
+    centred,
+    check_nuggets,
+    check_predictions,
+    check_weights,
+    first_best,
+    in_order,
+)
+
 BLOCK = 2**18  # numbers of W worked on at a time, so that they stay in the processor's cache
 ON_GPU = 2**26  # the same on a GPU, where few long operations are faster and memory is the limit
 FEW = 2**19  # predictions, for which one core is faster than a GPU that is asked back at every pick
@@ -186,14 +194,6 @@ def apart(
     return (fewer, more) if most is others else (more, fewer)
 
 
-def centred(predictions: Float[Tensor, "J S c"]) -> Float[Tensor, "J S c"]:
-    """The predictions less their mean over masks, in double precision where the device has it."""
-    double = torch.float32 if predictions.device.type == "mps" else torch.float64
-    F = predictions.to(double, copy=True)
-    F -= F.mean(0)
-    return F
-
-
 def blocks(
     F: Float[Tensor, "J c n"], H: Float[Tensor, "J J"], own: Float[Tensor, " n"], nugget: float
 ) -> tuple[Float[Tensor, "c c n"], Float[Tensor, "c c n"], Float[Tensor, " n"]]:
@@ -295,45 +295,3 @@ def root(X: Float[Tensor, "J k"], nugget: float) -> Float[Tensor, "J J"]:
 def project(A: Float[Tensor, "J r"], F: Float[Tensor, "J c n"]) -> Float[Tensor, "r c n"]:
     """Aᵀf_i for every point."""
     return (A.T @ F.flatten(1)).unflatten(1, F.shape[1:])
-
-
-def first_best(scores: Float[Tensor, " n"], nothing: float = 0.0) -> tuple[int, float]:
-    """The first of the scores that tie for the best, and the best; `nothing` is as good as 0."""
-    best = scores.max().item()
-    as_good = best - max(TIE * abs(best), nothing)
-    return scores.clamp(max=as_good).argmax().item(), best  # argmax takes the first
-
-
-def in_order(candidates: Int[Tensor, " n"], S: int, batch_size: int) -> Int[Tensor, " m"]:
-    """The candidates in order of position; ValueError if they are no positions or too few."""
-    candidates = candidates.unique()
-    n = len(candidates)
-    if n and not 0 <= candidates[0] <= candidates[-1] < S:
-        low, high = candidates[0].item(), candidates[-1].item()
-        raise ValueError(f"got candidates from {low} to {high}, wanted positions from 0 to {S - 1}")
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"got batch size {batch_size}, wanted 1 to {n}, the number of candidates")
-    return candidates
-
-
-def check_nuggets(noise: float, smoothing: float) -> None:
-    """ValueError unless τ⁻¹ and τ_s⁻¹ are numbers from 0 and one of them is 0."""
-    if not (0 <= noise < math.inf and 0 <= smoothing < math.inf) or (noise and smoothing):
-        raise ValueError(f"got {noise=} and {smoothing=}, wanted one ≥ 0 and the other 0")
-
-
-def check_weights(weights: Float[Tensor, " n"], S: int) -> Float[Tensor, " S"]:
-    """The weights; ValueError unless every point has one, from 0, and some point matters."""
-    if len(weights) != S:
-        raise ValueError(f"got {len(weights)} weights for {S} points, wanted one a point")
-    if not (weights.isfinite().all() and (weights >= 0).all() and weights.any()):
-        raise ValueError("got weights that are negative, not finite or all 0, wanted numbers ≥ 0")
-    return weights
-
-
-def check_predictions(predictions: Float[Tensor, "J S c"]) -> None:
-    """ValueError unless every point has two predictions or more, all of them numbers."""
-    if len(predictions) < 2:
-        raise ValueError(f"got predictions from {len(predictions)} mask, wanted 2 or more")
-    if not predictions.sum().isfinite():
-        raise ValueError("got predictions that are NaN or infinite, wanted numbers")

@@ -14,14 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from deimos.fast_selection import (
-    first_best,
-    in_order,
-    one_thread,
-    second_moment,
-    select,
-    standard_features,
-)
+from deimos.fast_selection import one_thread, second_moment, select, standard_features
+from deimos.inputs import first_best, in_order
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from deimos import shared_masks
-from deimos.fast_selection import check_weights, select_with_gains
+from deimos.fast_selection import select_with_gains
+from deimos.inputs import check_weights
 from deimos.mc_dropout import mean_variance
 from deimos.networks import Network
 from deimos.shared_masks import Pool

@@ -22,6 +22,7 @@ SCIENCE = (
     "all_trunks",
     "tap_pooling",
     "expected_improvement",
+    "inputs",
     "fast_selection",
     "forward_backward",
     "optimality",

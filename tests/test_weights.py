@@ -14,7 +14,8 @@ from deimos.expected_improvement import (
     greedy_batch,
     variance_removed,
 )
-from deimos.fast_selection import check_weights, select, select_with_gains
+from deimos.fast_selection import select, select_with_gains
+from deimos.inputs import check_weights
 
 
 def predicted(rng, J, S, c, softmax=False):
