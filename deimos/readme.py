@@ -5,6 +5,7 @@
 
 import re
 from dataclasses import replace
+from itertools import combinations
 
 import pandas as pd
 
@@ -64,19 +65,19 @@ def results(table: pd.DataFrame, on_cpus: pd.DataFrame) -> str:
         for row in found.itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
-    more = *_folded("How far our mean curves lie from the authors'", _gaps(table)), ""
-    tables = {
+    kept = {
         "these runs": table,
         "on CPUs": on_cpus,
         "on CPUs in half precision": in_half_precision(),
-        "the authors' own": tracking.published(REFERENCE),
     }
-    tests = (
-        *_folded("The same tests on other runs, the authors' own among them", _tests(tables)),
-        "",
-    )
-    others = *_folded("What another kind of machine changes", _machines(table, on_cpus)), ""
-    parts = _counted(found), "", *head, *rows, "", *tests, *more, *others, *_origins(table)
+    tests = _tests(kept | {"the authors' own": tracking.published(REFERENCE)})
+    parts = [
+        *(_counted(found), "", *head, *rows, ""),
+        *_folded("The same tests on other runs, the authors' own among them", tests),
+        *_folded("How far our mean curves lie from the authors'", _gaps(table)),
+        *_folded("What another kind of machine changes", _machines(kept)),
+        *_origins(table),
+    ]
     return "\n".join(parts)
 
 
@@ -125,7 +126,7 @@ def _counted(found: pd.DataFrame) -> str:
 
 def _folded(summary: str, lines: list[str]) -> list[str]:
     """What few readers want at once, a click away on GitHub."""
-    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _panels_together(found: pd.DataFrame) -> pd.DataFrame:
@@ -157,13 +158,12 @@ def _tests(tables: dict[str, pd.DataFrame]) -> list[str]:
     """
     claims = [one for one in paper.CLAIMS if one.kind == "outperforms" and len(one.methods) == 1]
     claims += [replace(one, batch_size=100) for one in claims if one in paper.MNIST_0_TO_9]
-    found = {name: verdicts.verdicts(claims, table, {}).ours for name, table in tables.items()}
     lines = [
         f"| another method less DEIMOS | {' | '.join(tables)} |",
         "|---" * (1 + len(tables)) + "|",
     ]
-    for i, claim in enumerate(claims):
-        cells = [_test(claim, tables[name], ours[i]) for name, ours in found.items()]
+    for claim in claims:
+        cells = [_test(claim, table) for table in tables.values()]
         if sum(map(bool, cells)) > 1:
             (method,) = claim.methods
             what = f"{claim.experiment}, batch size {claim.batch_size}: {paper.METHODS[method]}"
@@ -171,31 +171,35 @@ def _tests(tables: dict[str, pd.DataFrame]) -> list[str]:
     return lines
 
 
-def _test(claim: paper.Claim, table: pd.DataFrame, ours: str) -> str:
-    """A test in words, with its repeats, and where it ends if that is early; "" if none."""
-    if not ours:
-        return ""
+def _test(claim: paper.Claim, table: pd.DataFrame) -> str:
+    """A test in words, over the repeats that both have, and where it ends if early; "" if none."""
     (method,) = claim.methods
     where = (table.experiment == claim.experiment) & (table.batch_size == claim.batch_size)
     rows = table[where & (table.metric == claim.metric) & table.method.isin(["deimos", method])]
-    ends, repeats = rows.groupby("method").n_acquired.max(), rows.groupby("method").repeat.nunique()
-    early = f" to {ends.min()}" if ends.min() < claim.horizon else ""
-    return f"{ours.removeprefix(paper.METHODS[method]).strip()}, {repeats.min()} repeats{early}"
+    rows = rows[rows.groupby("repeat").method.transform("nunique") == 2]
+    if rows.empty:
+        return ""
+    ours = verdicts.verdicts([claim], rows, {}).ours[0].removeprefix(paper.METHODS[method])
+    end = rows.groupby("method").n_acquired.max().min()
+    early = f" to {end}" if end < claim.horizon else ""
+    return f"{ours.strip()}, {rows.repeat.nunique()} repeats{early}"
 
 
-def _machines(table: pd.DataFrame, on_cpus: pd.DataFrame) -> list[str]:
+def _machines(tables: dict[str, pd.DataFrame]) -> list[str]:
     """What another kind of machine, with other rounding and random numbers, does to a score."""
-    what = "accuracy on the GPU less on CPUs, mean of a run"
-    lines = [f"| kept runs on both | pairs of runs | {what} |", "|---|---|---|"]
+    what = "a run's mean accuracy on the one less that on the other"
+    lines = [f"| runs kept from both | pairs of runs | {what} |", "|---|---|---|"]
     keys = ["experiment", "batch_size", "metric", "method", "repeat", "n_acquired"]
-    both = table.merge(on_cpus, on=keys, suffixes=("", "_cpu"))
-    for (name, b), rows in both[both.metric == "accuracy"].groupby(["experiment", "batch_size"]):
-        rows = rows.assign(repeat=rows.groupby(["method", "repeat"]).ngroup())
-        pair = [rows.assign(method="gpu"), rows.assign(method="cpu", value=rows.value_cpu)]
-        found = stats.paired_differences(pd.concat(pair)[list(table)], "cpu").iloc[0]
-        what = f"{name}, batch size {b}, to {rows.n_acquired.max()} acquired"
-        effect = f"{found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-        lines.append(f"| {what} | {found.repeats} | {effect} |")
+    for one, other in combinations(tables, 2):
+        both = tables[one].merge(tables[other], on=keys, suffixes=("", "_other"))
+        both = both[both.metric == "accuracy"]
+        for (name, b), rows in both.groupby(["experiment", "batch_size"]):
+            rows = rows.assign(repeat=rows.groupby(["method", "repeat"]).ngroup())
+            pair = [rows.assign(method=one), rows.assign(method=other, value=rows.value_other)]
+            found = stats.paired_differences(pd.concat(pair)[list(COLUMNS)], other).iloc[0]
+            what = f"{one}, less {other}: {name}, batch size {b}, to {rows.n_acquired.max()} acquired"
+            effect = f"{found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+            lines.append(f"| {what} | {found.repeats} | {effect} |")
     return lines
 
 
