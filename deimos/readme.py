@@ -65,17 +65,17 @@ def results(table: pd.DataFrame, on_cpus: pd.DataFrame) -> str:
         for row in found.itertuples()
     ]
     head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
-    kept = {
+    ours = {
         "these runs": table,
         "on CPUs": on_cpus,
         "on CPUs in half precision": in_half_precision(),
     }
-    tests = _tests(kept | {"the authors' own": tracking.published(REFERENCE)})
+    tests = _tests(ours | {"the authors' own": tracking.published(REFERENCE)})
     parts = [
         *(_counted(found), "", *head, *rows, ""),
         *_folded("The same tests on other runs, the authors' own among them", tests),
         *_folded("How far our mean curves lie from the authors'", _gaps(table)),
-        *_folded("What another kind of machine changes", _machines(kept)),
+        *_folded("What another kind of machine changes", _machines(ours)),
         *_origins(table),
     ]
     return "\n".join(parts)
