@@ -197,7 +197,8 @@ def _machines(tables: dict[str, pd.DataFrame]) -> list[str]:
             rows = rows.assign(repeat=rows.groupby(["method", "repeat"]).ngroup())
             pair = [rows.assign(method=one), rows.assign(method=other, value=rows.value_other)]
             found = stats.paired_differences(pd.concat(pair)[list(COLUMNS)], other).iloc[0]
-            what = f"{one}, less {other}: {name}, batch size {b}, to {rows.n_acquired.max()} acquired"
+            end = rows.n_acquired.max()
+            what = f"{one}, less {other}: {name}, batch size {b}, to {end} acquired"
             effect = f"{found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
             lines.append(f"| {what} | {found.repeats} | {effect} |")
     return lines
