@@ -18,7 +18,7 @@ from tqdm import tqdm
 from deimos import mc_dropout, own_pool
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
-from deimos.iteration import evaluate
+from deimos.iteration import evaluate, fit
 from deimos.members import Schedule, Streams
 from deimos.networks import Network
 from deimos.own.files import Points, known
@@ -202,10 +202,10 @@ def fitted(
             bar.update()
             return False
 
-        def fit(ids: Int[Tensor, " N"]) -> Network:
+        def to_those(ids: Int[Tensor, " N"]) -> Network:
             return fit(task, settings.build, schedule, ids, streams, goes_on)
 
-        judged, picking = threads.map(fit, (task.train_ids, everything))
+        judged, picking = threads.map(to_those, (task.train_ids, everything))
     scores = evaluate(task, judged, schedule.n_passes, streams)
     if task.n_classes > 1:
         naive = task.y.bincount().max().item() / len(task.y)
