@@ -1,6 +1,6 @@
 """Every benchmark as one table of ratios, side by side in one run, printed and kept in MLflow.
 
-python -m benchmarks                      about five minutes on two cores
+python -m benchmarks                      five to six minutes on two cores
 python -m benchmarks --full selection     some of them, at the paper's sizes
 """
 
