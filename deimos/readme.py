@@ -177,8 +177,8 @@ def _tests(tables: dict[str, pd.DataFrame]) -> list[str]:
 def _test(claim: paper.Claim, table: pd.DataFrame) -> str:
     """A test in words, over the repeats that both have, and where it ends if early; "" if none."""
     (method,) = claim.methods
-    where = (table.experiment == claim.experiment) & (table.batch_size == claim.batch_size)
-    rows = table[where & (table.metric == claim.metric) & table.method.isin(["deimos", method])]
+    rows = verdicts.subject(claim, table)
+    rows = rows[rows.method.isin(["deimos", method])]
     rows = rows[rows.groupby("repeat").method.transform("nunique") == 2]
     if rows.empty:
         return ""

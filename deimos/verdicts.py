@@ -89,7 +89,7 @@ def beside(claims: Sequence[Claim], table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reached_by(claim: Claim, method: str, table: pd.DataFrame) -> Iterator[str]:
-    rows = _subject(claim, table)
+    rows = subject(claim, table)
     rows = rows[rows.method == method]
     for sustained in (False, True):
         if rows.empty:
@@ -139,7 +139,7 @@ def _verdict(claim: Claim, table: pd.DataFrame, known: Sequence[str]) -> dict[st
     }
 
 
-def _subject(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
+def subject(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a claim's experiment, batch size and metric."""
     return table[
         (table.experiment == claim.experiment)
@@ -150,7 +150,7 @@ def _subject(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
 
 def _rows_of(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
     methods = {"deimos", *claim.methods}
-    rows = _subject(claim, table)
+    rows = subject(claim, table)
     rows = rows[rows.method.isin(methods)]
     missing = [METHODS[method] for method in METHODS if method in methods - set(rows.method)]
     if missing:
