@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from deimos import paper, stats
+from deimos.tracking import Evidence
 from deimos.variants import QUESTIONS
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
@@ -197,30 +198,24 @@ def _by_method(table: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.Series]
             yield method, values.mean(), values.std().fillna(0.0)
 
 
-def draw_all(
-    table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
-) -> dict[str, Figure]:
-    """Every figure that the table has something of, by name, in the paper's order."""
-    drawn = {name: draw(name, table, notes, published) for name in FIGURES}
+def draw_all(evidence: Evidence) -> dict[str, Figure]:
+    """Draw every figure that the evidence has something of: by name, in the paper's order."""
+    drawn = {name: draw(name, evidence) for name in FIGURES}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def draw(
-    name: str, table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
-) -> Figure | None:
-    """The paper's figure `name` from whatever the table has; None where it has too little of it.
-
-    `notes` says of each experiment what must stand in its title: the scale, and where the data
-    are from. `published` are the authors' curves, of the same data (`tracking.published`).
-    """
+def draw(name: str, evidence: Evidence) -> Figure | None:
+    """Draw the paper's figure `name` with its scale and data in the title; None without runs."""
     title, function, subject = FIGURES[name]
+    table, published = evidence.table, evidence.published
     for column, value in subject.items():
         wanted = value if isinstance(value, tuple) else (value,)
         table = table[table[column].isin(wanted)]
         published = published[published[column].isin(wanted)]
     if table.empty or table.method.unique().tolist() == ["deimos"] and function is forest:
         return None
-    return function(table, f"{title}\n({notes[subject['experiment']]})", published)
+    note = evidence.origins[subject["experiment"]].note
+    return function(table, f"{title}\n({note})", published)
 
 
 # The methods of Figs. 3 and B.1; DEIMOS with other sample sizes stands in Fig. 3 f alone.

@@ -27,6 +27,7 @@ LEAST = {
     "epochs": 1,
     "minibatch": 1,
     "repeats": 1,
+    "seeds": 1,
     "decay": 0,
     "noise": 0,
     "noise_share": 0,

@@ -7,6 +7,11 @@ import argparse
 
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
 from deimos.record import archive, executions, store, views
+from deimos.record.archive import REFERENCES as REFERENCES
+from deimos.record.evidence import Evidence as Evidence
+from deimos.record.evidence import Origin as Origin
+from deimos.record.evidence import evidence as evidence
+from deimos.record.evidence import of_archives as of_archives
 from deimos.record.executions import SCALES as SCALES
 from deimos.record.executions import Experiment as Experiment
 from deimos.record.executions import close_execution as close_execution
@@ -19,12 +24,8 @@ from deimos.record.executions import open_execution as open_execution
 from deimos.record.fleets import fleet as fleet
 from deimos.record.fleets import log as log
 from deimos.record.fleets import log_instances as log_instances
+from deimos.record.reading import REFERENCE as REFERENCE
 from deimos.record.results import acquired_ids as acquired_ids
-from deimos.record.results import doubts as doubts
-from deimos.record.results import minutes as minutes
-from deimos.record.results import notes as notes
-from deimos.record.results import provenance as provenance
-from deimos.record.results import published as published
 from deimos.record.results import table as table
 from deimos.record.store import uri as store_uri
 from deimos.record.views import links as links
