@@ -27,8 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.baselines import enough, entropy
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs, enough, entropy
 
 SMALLEST = 1e-30  # stands for a probability of 0, whose logarithm would be infinite
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}  # nats that rounding may cost a gain

@@ -13,8 +13,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from deimos import mc_dropout, splits, training
+from deimos.beliefs import Beliefs
 from deimos.data import Task
-from deimos.mc_dropout import Beliefs
 from deimos.members import Iteration, Member, Schedule, Streams, of_repeat
 from deimos.methods import by_name, sample_points
 from deimos.networks import Network

@@ -9,30 +9,15 @@ Axes:  J dropout masks · S sample points · d features · c outputs (1 in regre
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from deimos.networks import Network
 
 NUMBERS_AT_ONCE = 2**25  # in the input of one trunk pass, of at most 4,096 points: bounds memory
 MASKED_AT_ONCE = 2**26  # features in the passes that a GPU makes at once; a processor makes one
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """What an acquisition function may know: the model's view of the sample points, and no label.
-
-    `candidates` are the positions, among the S sample points, that may be acquired; the others are
-    labelled already. `features` are the penultimate activations without dropout (k-Center alone
-    needs them), `predictions` probabilities in classification. Random acquisition needs neither.
-    """
-
-    candidates: Int[Tensor, " n"]
-    predictions: Float[Tensor, "J S c"] | None = None
-    features: Float[Tensor, "S h"] | None = None
 
 
 def draw_masks(

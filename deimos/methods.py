@@ -13,9 +13,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from deimos import baselines, batchbald, k_center
+from deimos.beliefs import Beliefs
 from deimos.expected_improvement import batch_improvement, select_with_gains
 from deimos.forward_backward import forward_backward
-from deimos.mc_dropout import Beliefs
 
 Report = dict[str, float]  # metric → value
 Acquire = Callable[[Beliefs, int, np.random.Generator], tuple[Int[Tensor, " b"], Report]]

@@ -6,7 +6,8 @@ Run as a program it opens the record in MLflow's UI.
 import argparse
 
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
-from deimos.record import archive, executions, store, views
+from deimos.record import executions, store, views
+from deimos.record.archive import read_references as read_references
 from deimos.record.executions import SCALES as SCALES
 from deimos.record.executions import Experiment as Experiment
 from deimos.record.executions import close_execution as close_execution
@@ -36,7 +37,7 @@ if __name__ == "__main__":
     port = arguments.parse_args().ui
     executions.end_the_dead({})
     if store.sqlite_file(store_uri()) == store.own_file():  # no record elsewhere is added to
-        archive.read_references()
+        read_references()
     print(*links(port), sep="\n", flush=True)
     if not store_uri().startswith("http"):  # that server shows its own
         views.serve(store_uri(), store.artifact_location(store_uri(), ""), port)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from batchbald_redux.batchbald import get_batchbald_batch
 
-from deimos import baselines, batchbald
+from deimos import baselines, batchbald, beliefs
 from deimos.batchbald import batchbald_with_information, saturation
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs
 
 
 def probabilities(J: int, S: int, c: int, scale: float = 2.0, seed: int = 0) -> torch.Tensor:
@@ -87,7 +87,7 @@ def drawn(P: torch.Tensor, batch: list[int], n_each: int, rng) -> torch.Tensor:
 
 def test_the_sampled_gains_have_the_exact_ones_as_their_mean(rng):
     P = probabilities(20, 30, 3)
-    H = baselines.entropy(P)
+    H = beliefs.entropy(P)
     batch = [3, 8, 1, 20]
     joint = torch.zeros(1, 20, dtype=torch.float64)
     for i in batch:
@@ -107,7 +107,7 @@ def test_the_sampled_gains_have_the_exact_ones_as_their_mean(rng):
 
 def test_single_precision_moves_a_sampled_gain_by_less_than_the_tolerance(rng):
     P = probabilities(50, 300, 10)
-    H = baselines.entropy(P)
+    H = beliefs.entropy(P)
     w = drawn(P, [5, 0, 40, 7, 11], 40, rng)
     even = torch.full((2000,), 1 / 2000, dtype=torch.float64)
     single, double = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs
 from deimos.methods import by_name
 
 J, S, c = 4, 14, 3
