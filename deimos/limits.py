@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 from deimos.data import Task
+from deimos.members import FITTING
 from deimos.methods import by_name
 from deimos.training import OPTIMISERS, PRECISIONS
 
@@ -37,6 +38,7 @@ WORDS = {
     "methods": tuple(by_name(0.0, 0.0)),
     "optimiser": tuple(OPTIMISERS),
     "precision": tuple(PRECISIONS),
+    "fitting": FITTING,
     "initial_sets": ("authors", "random"),
     "scale": ("paper", "quick", "smoke", "reference"),
 }

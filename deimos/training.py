@@ -5,7 +5,6 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 
@@ -46,14 +45,6 @@ def keras_step(optimiser: torch.optim.Optimizer, t: int) -> None:
         if "betas" in group:
             group["eps"] = KERAS_EPSILON / math.sqrt(1 - group["betas"][1] ** t)
     optimiser.step()
-
-
-def asked_precision() -> str:
-    """`DEIMOS_PRECISION`, or float32 where it is not set; ValueError if it is none."""
-    asked = os.environ.get("DEIMOS_PRECISION") or "float32"
-    if asked not in PRECISIONS:
-        raise ValueError(f"DEIMOS_PRECISION is {asked!r}, wanted {' or '.join(PRECISIONS)}")
-    return asked
 
 
 def loss(

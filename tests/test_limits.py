@@ -51,6 +51,8 @@ def test_what_can_be_is_let_through():
         ({"n_candidates": 3}, "n_candidates = 3 is less than the batch size 4"),
         ({"optimiser": "adams"}, "there is no optimiser 'adams'; the nearest is 'adam'"),
         ({"initial_sets": "rndom"}, "there is no initial set 'rndom'; the nearest is 'random'"),
+        ({"precision": "half"}, "there is no precision 'half'; the nearest is"),
+        ({"fitting": "step"}, "there is no fitting 'step'; the nearest is 'in_step'"),
         ({"scale": "papr"}, "there is no scale 'papr'; the nearest is 'paper'"),
         ({"methods": ["deimos", "kcenter"]}, "no method 'kcenter'; the nearest is 'k_center'"),
         ({"methods": []}, "methods = [], wanted one or more, each once"),

@@ -1,6 +1,8 @@
 """Training does what Keras did, step by step, and the same bits come out every time."""
 
+import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from deimos import loop, networks, training
 from deimos.data import mnist_7_vs_9
 from deimos.mc_dropout import draw_masks
 from deimos.networks import Network
+from deimos.provenance import SCIENCE
 
 SMALLEST = dict(
     batch_size=1, n_initial=2, n_acquired=1, n_candidates=5, epochs=1, minibatch=2, decay=0.1,
@@ -154,11 +157,14 @@ def test_scores_in_half_precision_are_those_of_single_precision_within_noise():
     assert single.mean() > 0.9 and (single - half).mean().abs() < 0.03
 
 
-def test_the_environment_may_ask_for_a_precision_that_there_is(monkeypatch):
-    monkeypatch.delenv("DEIMOS_PRECISION", raising=False)
-    assert training.asked_precision() == "float32"
+def test_the_environment_decides_no_setting(monkeypatch):
     monkeypatch.setenv("DEIMOS_PRECISION", "bfloat16")
-    assert loop.Schedule(**SMALLEST).precision == "bfloat16"
-    monkeypatch.setenv("DEIMOS_PRECISION", "half")
-    with pytest.raises(ValueError, match="DEIMOS_PRECISION is 'half', wanted float32 or bfloat16"):
-        loop.Schedule(**SMALLEST)
+    assert loop.Schedule(**SMALLEST).precision == "float32"
+
+
+def test_no_module_of_the_science_reads_a_setting_from_the_environment():
+    folder = Path(training.__file__).parent
+    allowed = {"DEIMOS_DATA", "DEIMOS_OFFLINE"}  # where data are, and where they come from
+    for module in SCIENCE:
+        text = (folder / f"{module}.py").read_text()
+        assert {*re.findall(r"DEIMOS_[A-Z]+", text)} <= allowed, module

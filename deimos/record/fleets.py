@@ -19,11 +19,13 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
 from deimos import limits
 from deimos.data import Task
-from deimos.members import Iteration, Member, Schedule
+from deimos.members import Iteration, Member, Schedule, fitting_here
 from deimos.provenance import code_fingerprint, machine
 from deimos.record import claims, executions, reading, results, store
 from deimos.record.executions import Experiment
 
+# Settings that runs did not have at first, with the value that was then the only one.
+LATER = {"fitting": "auto"}
 LARGEST_BATCH = 900  # an iteration is one write, of at most `store.LARGEST_WRITE` metrics
 
 
@@ -54,7 +56,7 @@ def fleet(
         "kind": "run",
         "experiment": task.name,
         "scale": experiment.scale,
-        "settings": _digest(settings),
+        "settings": _digest(_known_by(settings)),
         "fingerprint": code_fingerprint(),
         **tags,
     }
@@ -65,7 +67,7 @@ def fleet(
     names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):
         known = _known(experiment, identity)
-        here = {**machine(), "execution": experiment.run_id}
+        here = {**machine(), "fitted": fitting_here(schedule), "execution": experiment.run_id}
         members, counts, asked = [], dict.fromkeys(executions.COUNTS, 0), _asked(experiment)
         for method, repeat in wanted:
             run = known.get((method, repeat))
@@ -106,6 +108,11 @@ def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, 
     runs = reading.search([experiment.id], **identity)
     tags = [(run.data.tags, run) for run in reading.by_progress(runs)]
     return {(known["method"], int(known["repeat"])): run for known, run in tags}
+
+
+def _known_by(settings: dict) -> dict:
+    """The settings, but for those of `LATER` that are what they always were."""
+    return {k: v for k, v in settings.items() if k not in LATER or v != LATER[k]}
 
 
 def _digest(settings: dict) -> str:
