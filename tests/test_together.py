@@ -58,7 +58,7 @@ def points() -> tuple[torch.Tensor, torch.Tensor]:
     return task.x.double(), task.y
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimiser", ["adam", "adam_next", "rmsprop"])
 def test_weights_are_those_of_fits_one_by_one(optimiser):
     settings = {**SETTINGS, "optimiser": optimiser}
     ours = in_step(double, *points(), **settings)

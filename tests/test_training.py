@@ -43,13 +43,20 @@ def keras_adam(w, g, m, v, t):
     w.sub_(1e-3 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t) * m / (v.sqrt() + 1e-7))
 
 
+def keras_adam_next(w, g, m, v, t):
+    m.mul_(0.9).add_(0.1 * g)
+    v.mul_(0.999).add_(0.001 * g**2)
+    w.sub_(1e-3 * (1 - 0.999 ** (t + 1)) ** 0.5 / (1 - 0.9 ** (t + 1)) * m / (v.sqrt() + 1e-7))
+
+
 def keras_rmsprop(w, g, m, v, t):
     v.mul_(0.9).add_(0.1 * g**2)
     w.sub_(1e-3 * g / (v.sqrt() + 1e-7))
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "update"), [("adam", keras_adam), ("rmsprop", keras_rmsprop)]
+    ("optimiser", "update"),
+    [("adam", keras_adam), ("adam_next", keras_adam_next), ("rmsprop", keras_rmsprop)],
 )
 def test_fit_takes_the_steps_that_keras_would(optimiser, update):
     x, y = data(10)
