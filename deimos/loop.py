@@ -71,9 +71,13 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
 
 def check(task: Task, members: Iterable[Member]) -> None:
     """ValueError naming all that is wrong with the members' schedules, or too much for the data."""
-    schedules = dict.fromkeys(member.schedule for member in members)
-    found = [[*limits.problems(vars(s)), *limits.misfits(task, s)] for s in schedules]
-    if len({fitting_here(s) for s in schedules}) > 1:
+    methods: dict[Schedule, list[str]] = {}
+    for member in members:
+        methods.setdefault(member.schedule, []).append(member.method)
+    found = [
+        [*limits.problems(vars(s)), *limits.misfits(task, s, its)] for s, its in methods.items()
+    ]
+    if len({fitting_here(s) for s in methods}) > 1:
         found.append(["fitting differs among schedules: run those in step by themselves"])
     if any(found):
         raise ValueError("; ".join(dict.fromkeys(sum(found, []))))

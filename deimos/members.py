@@ -35,6 +35,7 @@ class Schedule:
     seed: int = 0
     precision: str = "float32"  # of the products in the trunk's fit
     fitting: str = "auto"  # of a fleet: as one, "in_step", or "one_by_one"; auto: in step on a GPU
+    space: str = "probabilities"  # of DEIMOS' covariance, and so of noise; or "logits" (§3.4)
 
 
 def fitting_here(schedule: Schedule) -> str:
@@ -64,6 +65,7 @@ class Iteration:
     n_labelled: int
     metrics: dict[str, float]
     acquired: tuple[int, ...]  # ids picked with that model, in order; none at the last step
+    mean_predictions: tuple[tuple[float, ...], ...] = ()  # its answers for them, one a point
 
 
 @dataclass(frozen=True)
