@@ -20,6 +20,9 @@ from deimos.record.executions import open_execution as open_execution
 from deimos.record.fleets import fleet as fleet
 from deimos.record.fleets import log as log
 from deimos.record.fleets import log_instances as log_instances
+from deimos.record.points import acquired_predictions as acquired_predictions
+from deimos.record.points import held_out_ids as held_out_ids
+from deimos.record.points import initial_ids as initial_ids
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import doubts as doubts
 from deimos.record.results import minutes as minutes
