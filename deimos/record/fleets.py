@@ -27,6 +27,7 @@ from deimos.record.executions import Experiment
 
 # Settings that runs did not have at first, with the value that was then the only one.
 LATER = {"fitting": "auto", "space": "probabilities"}
+LATER_IN_INSTANCES = {"precision": "float32"}
 LARGEST_BATCH = 900  # an iteration is one write, of at most `store.LARGEST_WRITE` metrics
 
 
@@ -122,9 +123,9 @@ def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, 
     return {(known["method"], int(known["repeat"])): run for known, run in tags}
 
 
-def _known_by(settings: dict) -> dict:
-    """The settings, but for those of `LATER` that are what they always were."""
-    return {k: v for k, v in settings.items() if k not in LATER or v != LATER[k]}
+def _known_by(settings: dict, later: dict = LATER) -> dict:
+    """The settings, but for those that came `later` and are what they always were."""
+    return {k: v for k, v in settings.items() if k not in later or v != later[k]}
 
 
 def _digest(settings: dict) -> str:
@@ -216,7 +217,7 @@ def log_instances(
         "experiment": name,
         "scale": reading.ANY_SCALE,
         "batch_size": str(settings["batch_size"]),
-        "settings": _digest(settings),
+        "settings": _digest(_known_by(settings, LATER_IN_INSTANCES)),
         "fingerprint": code_fingerprint(also=modules),
     }
     with claims.claim(experiment, [_digest(identity)[:8]]):

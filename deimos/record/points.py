@@ -1,15 +1,17 @@
 """Points of a run, kept as small files of it: what it began with, is tested on, and said of picks.
 
 `points.json` has the initial ids and what the tests are on: a checksum, or ids where they are drawn
-anew in each repeat. `acquired/0.csv` and `acquired/1.csv` have a row for each acquired point, its
-mean prediction before it was labelled. They are written in turn, each whole, before the iteration
-itself: a kill leaves one of them with all that is recorded. An archive carries them all with its
-run, unless it is written without artifacts.
+anew in each repeat. `acquired.csv` has a row for each acquired point, its mean prediction before it
+was labelled; it is replaced as a whole before the iteration itself is written, so that all that is
+recorded has its row. An archive carries both with their run, unless it is written without
+artifacts.
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,9 @@ from deimos.record import reading, store
 from deimos.record.reading import MEMBER
 
 BEGINNING = "points.json"
-IN_TURN = ("acquired/0.csv", "acquired/1.csv")
+ACQUIRED = "acquired.csv"
+# Files of some kilobytes need no progress bar each.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def keep_beginning(
@@ -33,16 +37,18 @@ def keep_beginning(
 
 def keep_predictions(iteration: Iteration) -> None:
     """Write the mean predictions of what an iteration acquired, below those of all before it."""
-    n, member = iteration.n_acquired, iteration.member
-    turn = n // member.schedule.batch_size
-    before = _rows(member.run_id, IN_TURN[(turn - 1) % 2]) if n else []
-    rows = [row for row in before if int(row.partition(",")[0]) <= n]
+    n, run_id = iteration.n_acquired, iteration.member.run_id
+    rows = _written(run_id)
+    if n and n not in rows:  # another process took the run further since
+        rows |= _rows(run_id)
+    for later in [position for position in rows if position > n]:
+        del rows[later]
     picked = zip(iteration.acquired, iteration.mean_predictions, strict=True)
     for position, (id, answer) in enumerate(picked, n + 1):
-        rows.append(f"{position},{id}," + ",".join(f"{value:.9g}" for value in answer))
+        rows[position] = f"{position},{id}," + ",".join(f"{value:.9g}" for value in answer)
     outputs = ",".join(f"output_{k}" for k in range(len(iteration.mean_predictions[0])))
-    text = "\n".join([f"position,id,{outputs}", *rows, ""])
-    store.client().log_text(member.run_id, text, IN_TURN[turn % 2])
+    text = "\n".join([f"position,id,{outputs}", *rows.values(), ""])
+    store.client().log_text(run_id, text, ACQUIRED)
 
 
 def initial_ids(
@@ -83,15 +89,11 @@ def acquired_predictions(
     rows = []
     for run in reading.chosen(experiment, scale, batch_size, settings):
         recorded = reading.history(run.info.run_id, reading.IDS)
-        kept: dict[int, list[str]] = {}
-        for name in IN_TURN:
-            for row in _rows(run.info.run_id, name):
-                position, id, *values = row.split(",")
-                if recorded.get(int(position)) == float(id):
-                    kept[int(position)] = values
-        for position, values in kept.items():
-            point = *reading.member(run), position, int(recorded[position])
-            rows += [(*point, k, float(value)) for k, value in enumerate(values)]
+        for position, row in _rows(run.info.run_id).items():
+            _, id, *values = row.split(",")
+            if recorded.get(position) == float(id):  # else its iteration was never written
+                point = *reading.member(run), position, int(id)
+                rows += [(*point, k, float(value)) for k, value in enumerate(values)]
     frame = pd.DataFrame(rows, columns=[*MEMBER, "position", "id", "output", "value"])
     return frame.sort_values([*MEMBER, "position", "output"], ignore_index=True)
 
@@ -107,9 +109,16 @@ def _ids(
     return frame.sort_values(MEMBER, kind="stable", ignore_index=True)
 
 
-def _rows(run_id: str, name: str) -> list[str]:
-    """The whole lines of a table below its heading; none if it is not there."""
-    return [row for text in _text(run_id, name) for row in text.split("\n")[1:-1]]
+@cache
+def _written(run_id: str) -> dict[int, str]:
+    """What `_rows` gives, read once; to be changed by whoever writes further rows."""
+    return _rows(run_id)
+
+
+def _rows(run_id: str) -> dict[int, str]:
+    """The lines of a run's `acquired.csv` below its heading, by position; none if it has none."""
+    lines = [line for text in _text(run_id, ACQUIRED) for line in text.split("\n")[1:-1]]
+    return {int(line.partition(",")[0]): line for line in lines}
 
 
 def _text(run_id: str, name: str) -> Iterator[str]:
