@@ -6,8 +6,9 @@ Run as a program it opens the record in MLflow's UI.
 import argparse
 
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
-from deimos.record import archive, executions, store, views
+from deimos.record import executions, store, views
 from deimos.record.archive import REFERENCES as REFERENCES
+from deimos.record.archive import read_references as read_references
 from deimos.record.evidence import Evidence as Evidence
 from deimos.record.evidence import Origin as Origin
 from deimos.record.evidence import evidence as evidence
@@ -24,6 +25,9 @@ from deimos.record.executions import open_execution as open_execution
 from deimos.record.fleets import fleet as fleet
 from deimos.record.fleets import log as log
 from deimos.record.fleets import log_instances as log_instances
+from deimos.record.points import acquired_predictions as acquired_predictions
+from deimos.record.points import held_out_ids as held_out_ids
+from deimos.record.points import initial_ids as initial_ids
 from deimos.record.reading import REFERENCE as REFERENCE
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import table as table
@@ -37,7 +41,7 @@ if __name__ == "__main__":
     port = arguments.parse_args().ui
     executions.end_the_dead({})
     if store.sqlite_file(store_uri()) == store.own_file():  # no record elsewhere is added to
-        archive.read_references()
+        read_references()
     print(*links(port), sep="\n", flush=True)
     if not store_uri().startswith("http"):  # that server shows its own
         views.serve(store_uri(), store.artifact_location(store_uri(), ""), port)

@@ -55,6 +55,14 @@ def test_a_round_is_known_by_the_code_that_picks_too(executed):
     assert known == code_fingerprint(also=second_round.MODULES) != code_fingerprint()
 
 
+@pytest.mark.parametrize(
+    "task",
+    ["synthetic-1d", "splicing", "face-age", "mnist-7-vs-9", "mnist-0-to-9", "own-pool"],
+)
+def test_the_precision_of_every_experiment_is_recorded(executed, task):
+    assert len(tracking.table(task, "smoke", precision="float32")) > 0
+
+
 def test_a_smoke_run_on_stand_in_data_decides_no_claim(executed):
     outcomes = executed["04-mnist-7-vs-9"].outcomes
     assert outcomes == {"not tested": len(paper.MNIST_7_VS_9)}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -233,6 +233,28 @@ def test_settings_are_never_mixed_and_the_ones_asked_for_last_are_shown(notebook
     pd.testing.assert_frame_equal(tracking.table("digits", seed=0), before)
     assert run(experiment, task) == []  # there already, but asked for again
     pd.testing.assert_frame_equal(tracking.table("digits"), before)
+
+
+def test_a_run_in_another_precision_or_fitted_otherwise_is_another_run(notebook, task):
+    run(notebook(), task, repeats=1)
+    for changes in ({"precision": "bfloat16"}, {"fitting": "in_step"}):
+        experiment = notebook()
+        assert len(run(experiment, task, schedule=replace(SCHEDULE, **changes), repeats=1)) > 0
+        assert tracking.execution_summary(experiment.run_id)["new"] == len(METHODS)
+        assert len(tracking.table("digits", **changes)) > 0
+
+
+def test_it_is_recorded_how_a_fleet_was_fitted_where_the_machine_decides(notebook, task):
+    run(notebook(), task, repeats=1)
+    here = "in_step" if torch.cuda.is_available() else "one_by_one"
+    assert len(tracking.table("digits", fitting="auto", fitted=here)) > 0
+
+
+def test_settings_at_their_first_values_leave_a_run_known_as_before():
+    before = {k: v for k, v in asdict(SCHEDULE).items() if k not in fleets.LATER}
+    assert fleets._known_by(asdict(SCHEDULE)) == before
+    changed = asdict(replace(SCHEDULE, fitting="in_step"))
+    assert fleets._known_by(changed) == before | {"fitting": "in_step"}
 
 
 def test_scales_are_never_mixed(notebook, task):

@@ -21,6 +21,7 @@ OTHERS = {
     "brightest": [1.0],
     "as_printed": True,
     "precisions": ["bfloat16"],
+    "spaces": ["logits"],
     "methods": ["random", "power_bald"],
 }
 NAMES = {
@@ -32,6 +33,7 @@ NAMES = {
     "noise: × 10": {"noise": 1e-3},
     "eq. 6: as printed": {"noise": 0.0, "smoothing": 1e-4},
     "precision: bfloat16": {"precision": "bfloat16"},
+    "space: logits": {"space": "logits"},
     "pixels: 0 to 1": {},
     "method: random": {},
     "method: power_bald": {},

@@ -7,6 +7,7 @@
     alive        whether a process still lives, as its locks tell
     reading      which runs count, and how far each of them came
     results      all measurements as one tidy table, what was acquired, and from where
+    points       what a run began with and is tested on, and what it said of its picks
     views        links and saved charts in MLflow's UI
     archive      runs as one file, from one store to another
 
