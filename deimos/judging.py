@@ -21,6 +21,7 @@ from deimos.tracking import Evidence, Origin
 
 Outcome = Literal["supported", "contradicted", "undecided", "not tested"]
 OUTCOMES: tuple[Outcome, ...] = ("supported", "contradicted", "undecided", "not tested")
+ENOUGH = 0.5  # of the paper's horizon, from which runs are judged as far as they go
 SURE = 0.95  # of resamples or seeds, from which a claim is supported; below 1 − SURE contradicted
 
 
@@ -89,11 +90,15 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
     except stats.Undecidable as lack:
         finding, reasons = Finding("not tested"), (str(lack),)
     repeats = 0 if rows is None else int(rows.groupby("method")["repeat"].nunique().min())
+    notes = finding.reasons
     if rows is not None:
         reasons += origin.doubts
-        ends = rows.groupby(["method", "repeat"]).n_acquired.max()
-        if claim.kind not in ("within", "nugget") and ends.min() < claim.horizon:
-            reasons += (f"runs stop at {ends.min()} of {claim.horizon} acquisitions",)
+        end = int(rows.groupby(["method", "repeat"]).n_acquired.max().min())
+        if claim.kind not in ("within", "nugget") and end < claim.horizon:
+            if end < ENOUGH * claim.horizon:
+                reasons += (f"runs stop at {end} of {claim.horizon} acquisitions",)
+            else:
+                notes += (f"over the first {end} of {claim.horizon} acquisitions",)
     outcome = "not tested" if reasons else finding.outcome
     needed = [one.repeats_needed for one in finding.comparisons if one.outcome == "undecided"]
     if outcome != "undecided" or not needed:
@@ -102,7 +107,7 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
         most = None if None in needed else max(needed)
     if outcome == "undecided" and claim.kind == "within" and repeats < claim.repeats:
         most = claim.repeats
-    return Verdict(claim, finding, outcome, repeats, most, (*finding.reasons, *reasons), origin)
+    return Verdict(claim, finding, outcome, repeats, most, (*notes, *reasons), origin)
 
 
 def _families(found: list[Verdict]) -> list[Verdict]:
