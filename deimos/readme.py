@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deimos import figures, paper, stats, summaries, tracking, verdicts
+from deimos import figures, overview, paper, stats, summaries, tracking, verdicts
 from deimos.judging import Verdict, judge, subject
 from deimos.paper import METHODS, Claim
 from deimos.tracking import REFERENCES, ROOT, Evidence
@@ -239,6 +239,7 @@ def main() -> None:
         evidence.table,
         {e: replace(o, scale=tracking.REFERENCE) for e, o in evidence.origins.items()},
     )
+    overview.overview(evidence).savefig(REFERENCES / "overview.png", dpi=110)
     for name in SHOWN:
         if figure := figures.draw(name, evidence):
             figure.savefig(REFERENCES / f"{name}.png", dpi=120)
