@@ -128,7 +128,7 @@ def of_archives(files: Iterable[Path]) -> Evidence:
     if table.duplicated(keys).any():
         member = table[table.duplicated(keys)].iloc[0]
         raise ValueError(
-            f"two runs of {member.method}, repeat {member.repeat} of {member.experiment}: "
+            f"two runs of {member.method}, repeat {member['repeat']} of {member.experiment}: "
             "one run a member is compared"
         )
     return Evidence(table, {name: origin(facts[name], times[name]) for name in sorted(facts)})
