@@ -107,7 +107,7 @@ notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## o
 	$(execute)
 
 $(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,own_pool.py shared_masks.py \
-	own/second_round.py own/figures.py)
+	label_next/second_round.py label_next/figures.py)
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/*/*.py) $(CHOSEN) \

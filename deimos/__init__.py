@@ -24,7 +24,7 @@
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
     own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
-    own                    the same for files, as `python -m deimos select`
+    label_next             the same for files, as `python -m deimos select`
     for_baal, for_skactiveml
                            the same for users of these libraries, which nothing else here needs
     variants               one setting changed at a time: which of them matter

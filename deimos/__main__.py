@@ -16,9 +16,8 @@ from mlflow.exceptions import MlflowException
 
 from deimos import own_pool
 from deimos.downloads import whole
-from deimos.own import examples, files, networks, record, report, rounds
-from deimos.own.labels import Labels, labels_of
-from deimos.own.tables import Columns
+from deimos.label_next import examples, files, networks, record, report, rounds
+from deimos.label_next.tables import Columns, Labels, labels_of
 from deimos.record import store
 
 

@@ -12,11 +12,10 @@ from PIL import Image
 
 from deimos import networks
 from deimos.__main__ import main
-from deimos.own import report
-from deimos.own.files import known, read_labelled, read_pool
-from deimos.own.labels import labels_of
-from deimos.own.networks import fitting
-from deimos.own.tables import Columns
+from deimos.label_next import report
+from deimos.label_next.files import known, read_labelled, read_pool
+from deimos.label_next.networks import fitting
+from deimos.label_next.tables import Columns, labels_of
 from deimos.record import reading, store
 
 QUICK = ["--epochs", "2", "--masks", "6"]

@@ -1,4 +1,4 @@
-"""Tables of one's own: which column is what, and columns as numbers.
+"""Tables of one's own: which column is what, columns as numbers, labels as classes or values.
 
 A message names the file, the line and what was wanted.
 """
@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor
 
 from deimos.downloads import unpacked
 
 SEQUENCE, LABEL, ID = ("sequence", "seq"), ("label", "y", "target"), ("id", "name", "barcode")
+MOST_CLASSES = 20  # different whole numbers that still are classes
 
 
 @dataclass(frozen=True)
@@ -107,3 +108,53 @@ def numbers(file: Path, table: pd.DataFrame, names: list[str]) -> Float[Tensor, 
         got = table[names[at]].iloc[line]
         raise ValueError(f"{file} line {line + 2} has {got!r} in {names[at]!r}, wanted a number")
     return torch.tensor(values)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class numbers or values, and what the classes are called."""
+
+    y: Num[Tensor, " n"]
+    classes: tuple[str, ...] = ()  # none in regression
+
+
+def labels_of(said: list[str], where: list[str], task: str | None = None) -> Labels:
+    """Classes or values, as `task` ("classes", "values") says or the labels look."""
+    values = pd.to_numeric(pd.Series(said), errors="coerce").to_numpy(dtype=float)
+    wrong, different = ~np.isfinite(values), sorted(set(said))
+    few_whole = not wrong.any() and len(set(values)) <= MOST_CLASSES and (values % 1 == 0).all()
+    if task == "values" or (task is None and not wrong.any() and not few_whole):
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise ValueError(f"{where[first]} has the label {said[first]!r}, wanted a number")
+        if len(set(values)) == 1:
+            raise ValueError(f"all {len(said)} labels are {said[0]}: there is nothing to learn")
+        return Labels(torch.tensor(values).float())
+    if task is None and wrong.any() and len(different) > max(2, len(said) // 2):
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"{len(different)} different labels of {len(said)} are no classes, and {said[first]!r} "
+            f"in {where[first]} is no number: mend it, or say which with --task"
+        )
+    if few_whole:
+        said = [f"{value:g}" for value in values]
+        different = sorted(set(said), key=float)
+    if len(different) < 2:
+        raise ValueError(f"all {len(said)} labels are {different[0]!r}: wanted two classes or more")
+    number = {name: i for i, name in enumerate(different)}
+    return Labels(torch.tensor([number[name] for name in said]), tuple(different))
+
+
+def held_out(labels: Labels, n: int, rng: np.random.Generator) -> Int[Tensor, " n"]:
+    """Positions to validate on: in classification none that its class cannot spare."""
+    order = torch.from_numpy(rng.permutation(len(labels.y)))
+    if labels.classes:
+        seen: dict[int, int] = {}
+        later = []
+        for position in order.tolist():
+            number = int(labels.y[position])
+            if seen.setdefault(number, 0):
+                later.append(position)
+            seen[number] += 1
+        order = torch.tensor(later, dtype=torch.long)
+    return order[:n].sort().values

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deimos.data import checksum
 from deimos.downloads import told
-from deimos.own.tables import (
+from deimos.label_next.tables import (
     ID,
     LABEL,
     SEQUENCE,

@@ -1,7 +1,7 @@
 """The next batch from files of one's own: what `python -m deimos` needs beside the library.
 
-    files, tables   pools and labelled points from tables, folders of images and arrays
-    labels          classes or values, and which of them are held out
+    files, tables   pools and labelled points from tables, folders of images and arrays;
+                    labels as classes or values
     networks        the paper's net for points of that kind and shape
     rounds          one round: fit, validate, pick, and see what the batch is worth
     report          the page on a round

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
-from deimos.own.files import Points
-from deimos.own.rounds import Round
+from deimos.label_next.files import Points
+from deimos.label_next.rounds import Round
 from deimos.provenance import machine
 from deimos.record import executions, store
 

@@ -13,9 +13,9 @@ from jaxtyping import Num
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deimos.own import figures
-from deimos.own.files import Points
-from deimos.own.rounds import Round
+from deimos.label_next import figures
+from deimos.label_next.files import Points
+from deimos.label_next.rounds import Round
 
 ROWS, IMAGES = 30, 96  # of the picks that are shown
 MADE = ("rank", "expected_improvement", "share", "model_says", "model_sd")
