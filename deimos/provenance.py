@@ -34,6 +34,7 @@ SCIENCE = (
     "splits",
     "splicing",
     "faces",
+    "image_files",
     "synthetic",
     "own_data",
     "stand_ins",
