@@ -70,7 +70,8 @@ ifdef PIP_TORCH_ARGS
 	@awk '/^[^ ]/ {keep = !/^(torch|triton|nvidia-|cuda-)/} keep' requirements.lock > $(LOCK)
 endif
 	@$(PY) -m pip install --quiet --require-hashes -r $(LOCK)
-	@$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation \
+	--config-settings editable_mode=compat -e .
 	@$(PY) -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" > /dev/null
 	@touch $@
 

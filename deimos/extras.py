@@ -6,6 +6,7 @@ data and the command for files need more, which `pip install "deimos[reproduce]"
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 
 @contextmanager
@@ -21,3 +22,11 @@ def extra(name: str) -> Iterator[None]:
             f'python -m pip install "deimos[{name}]"',
             name=missing.name,
         ) from missing
+
+
+def need(name: str, *modules: str) -> None:
+    """ModuleNotFoundError, as by `extra`, unless all of these modules are installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            with extra(name):
+                raise ModuleNotFoundError(name=module)

@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
-import pandas as pd
-import seaborn as sns
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from deimos import paper, stats
+from deimos.extras import extra
 from deimos.variants import QUESTIONS
+
+with extra("reproduce"):
+    import pandas as pd
+    import seaborn as sns
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
 _COLOURS = dict(

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.distance import cdist, pdist, squareform
 from torch import Tensor
 
 from deimos.baselines import enough
 from deimos.covering import any_cover, cover
+from deimos.extras import extra
 from deimos.mc_dropout import Beliefs
+
+with extra("reproduce"):
+    from scipy.spatial.distance import cdist, pdist, squareform
 
 OUTLIERS = 0.001  # Ξ as a fraction of the candidates, the authors'
 STEPS = 5  # of the bisection, the authors'

@@ -7,13 +7,15 @@ import re
 from dataclasses import replace
 from itertools import combinations
 
-import pandas as pd
-
 from deimos import figures, paper, stats, tracking, verdicts
 from deimos.data import ROOT
+from deimos.extras import extra
 from deimos.record import archive
 from deimos.record.reading import REFERENCE
 from deimos.record.results import COLUMNS, OTHER_DATA, short
+
+with extra("reproduce"):
+    import pandas as pd
 
 README = ROOT / "README.md"
 SHOWN = (

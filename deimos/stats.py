@@ -12,13 +12,17 @@ from typing import Literal
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Shaped
-from scipy.optimize import minimize_scalar
-from scipy.stats import chi2, norm, t, ttest_1samp
-from statsmodels.regression.linear_model import OLS
-from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
-from statsmodels.stats.multitest import multipletests
+
+from deimos.extras import extra
+
+with extra("reproduce"):
+    import pandas as pd
+    from scipy.optimize import minimize_scalar
+    from scipy.stats import chi2, norm, t, ttest_1samp
+    from statsmodels.regression.linear_model import OLS
+    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
+    from statsmodels.stats.multitest import multipletests
 
 
 class Undecidable(ValueError):

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
-import pandas as pd
-from pandas.io.formats.style import Styler
 
 from deimos import stats
+from deimos.extras import extra
 from deimos.paper import METHODS, Claim
+
+with extra("reproduce"):
+    import pandas as pd
+    from pandas.io.formats.style import Styler
 
 Test = tuple[stats.LikelihoodRatio, stats.RunLevel]
 

@@ -13,9 +13,11 @@ from PIL import Image
 from deimos import networks
 from deimos.__main__ import main
 from deimos.label_next import report
-from deimos.label_next.files import known, read_labelled, read_pool
+from deimos.label_next.files import read_labelled, read_pool
+from deimos.label_next.labels import labels_of
 from deimos.label_next.networks import fitting
-from deimos.label_next.tables import Columns, labels_of
+from deimos.label_next.repeats import known
+from deimos.label_next.tables import Columns
 from deimos.record import reading, store
 
 QUICK = ["--epochs", "2", "--masks", "6"]

@@ -3,79 +3,66 @@
 A pool is read first; what it is, and by which columns, is then asked of the labelled files too.
 """
 
-import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Num, UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
-from deimos.data import checksum
+from deimos import image_files
 from deimos.downloads import told
+from deimos.label_next.points import Points
+from deimos.label_next.table_files import read_table
 from deimos.label_next.tables import (
-    ID,
     LABEL,
-    SEQUENCE,
     Columns,
+    called,
     codes,
     column,
-    is_numbers,
+    label_column,
     numbers,
-    read_table,
-    sequences_in,
+    roles,
 )
+from deimos.own_data import finite, read_array, single
 
 FILE = "file"  # the column of an image's path in its folder
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+FILE_NAMES = (FILE, "filename", "file_name", "path", "image")
+ARRAYS = (".npz", ".npy")
 LARGEST_SIDE = 1024  # pixels
+CHANNELS = (1, 3)
 
 
-@dataclass(frozen=True)
-class Points:
-    """What can be labelled, or has been: `table` has a row a point, as the file has it."""
+def read_pool(place: Path, columns: Columns, labelled: Sequence[Path] = ()) -> Points:
+    """A folder of images, an array in .npy or .npz (`x`), or a table, zipped by gzip or not.
 
-    kind: str  # sequences, images or vectors
-    x: Num[Tensor, "n *input"]
-    table: pd.DataFrame
-    features: tuple[str, ...] = ()  # the columns of a table that x is made of
-    id: str | None = None
-
-    @property
-    def checksum(self) -> str:
-        """What the record knows the data by."""
-        return checksum([self.x])
-
-
-def read_pool(place: Path, columns: Columns) -> Points:
-    """A folder of images, an array in .npy or .npz (`x`), or a table, zipped by gzip or not."""
+    Of a table, what the `labelled` files call the label is no input; without them, what is called
+    as a label usually is.
+    """
     if place.is_dir():
-        files = sorted(f for f in place.rglob("*") if f.suffix.lower() in SUFFIXES)
+        _no_columns(place, columns)
+        files = image_files.images_in(place)
         if not files:
             raise ValueError(f"{place} has no images in it: wanted .png or .jpg files")
-        names = [str(file.relative_to(place)) for file in files]
-        return Points("images", images(files), pd.DataFrame({FILE: names}))
-    if place.suffix in (".npz", ".npy"):
-        x = array(place, "x")
-        return Points("vectors" if x.dim() == 2 else "images", x, row_numbers(len(x)))
+        x, notes = read_images(files)
+        table = pd.DataFrame({FILE: [_name(place, file) for file in files]})
+        return Points("images", x, table, notes=notes)
+    if place.suffix.lower() in ARRAYS:
+        x, notes = _array(place, columns)
+        kind = "vectors" if x.dim() == 2 else "images"
+        return Points(kind, x, row_numbers(len(x)), notes=notes)
     table = read_table(place)
-    id = column(place, table, columns.id, ID)
-    sequence = column(place, table, columns.sequence, SEQUENCE) or sequences_in(table, columns)
-    if sequence:
-        return Points("sequences", codes(place, table[sequence]), table, (sequence,), id)
-    label = column(place, table, columns.label, LABEL, needed=False)
-    features = [name for name in table if name not in (id, label) and is_numbers(table[name])]
-    if not features:
-        raise ValueError(
-            f"{place} has neither a column of sequences (A, C, G, T) nor one of numbers: its "
-            f"columns are {', '.join(table)}"
-        )
-    return Points("vectors", numbers(place, table, features), table, tuple(features), id)
+    others = [file for file in labelled if file.is_file() and file.suffix.lower() not in ARRAYS]
+    label = column(place, table, columns.label if columns.label in table else None, LABEL)
+    if others:
+        label = label_column(others[0], read_table(others[0]), columns.label, table)
+    found = roles(place, table, columns, label)
+    x = _rows(place, table, found.kind, found.inputs)
+    return Points(found.kind, x, table, found.inputs, found.id, found.notes)
 
 
 def read_labelled(
@@ -87,50 +74,61 @@ def read_labelled(
     tables with a column `file`. Of arrays: .npz files with `x` and `y`.
     """
     parts = [_labelled(place, columns, pool, pool_place) for place in places]
-    for place, (points, _, _) in zip(places, parts, strict=True):
-        if points.x.shape[1:] != pool.x.shape[1:]:
-            got, wanted = (tuple(x.shape[1:]) for x in (points.x, pool.x))
-            raise ValueError(f"{place} has points of shape {got}, the pool of shape {wanted}")
-    together = Points(
-        pool.kind,
-        torch.cat([points.x for points, _, _ in parts]),
-        pd.concat([points.table for points, _, _ in parts], ignore_index=True),
-        pool.features,
-        pool.id,
-    )
     labels, where = ([one for part in parts for one in part[i]] for i in (1, 2))
-    empty = [place for label, place in zip(labels, where, strict=True) if not label]
+    empty = [place for label, place in zip(labels, where, strict=True) if not label.strip()]
     if empty:
         raise ValueError(
             f"{empty[0]} has no label ({len(empty)} of {len(labels)} have none): fill it in, or "
             f"leave the row out"
         )
+    together = replace(
+        pool,
+        x=torch.cat([points.x for points, _, _ in parts]),
+        table=pd.concat([points.table for points, _, _ in parts], ignore_index=True).fillna(""),
+        label=next((points.label for points, _, _ in parts if points.label), None),
+        notes=tuple(dict.fromkeys(note for points, _, _ in parts for note in points.notes)),
+    )
     return together, labels, where
+
+
+def read_more(place: Path, columns: Columns, pool: Points, pool_place: Path) -> Points:
+    """Points of the pool's kind, of the same columns, size and channels, from another file."""
+    if place.is_dir() or place.suffix.lower() in ARRAYS:
+        points = _of_the_pools_colour(place, read_pool(place, columns), pool)
+    else:
+        points = _from_table(place, read_table(place), columns, pool, pool_place)
+    if points.x.shape[1:] != pool.x.shape[1:]:
+        got, wanted = (tuple(x.shape[1:]) for x in (points.x, pool.x))
+        raise ValueError(f"{place} has points of shape {got}, the pool of shape {wanted}")
+    _check_scale(place, points.x, pool.x)
+    return points
 
 
 def _labelled(
     place: Path, columns: Columns, pool: Points, pool_place: Path
 ) -> tuple[Points, list[str], list[str]]:
+    points = read_more(place, columns, pool, pool_place)
     if place.is_dir():
-        points = read_pool(place, columns)
         names = list(points.table[FILE])
-        found = [re.match(r"(-?[0-9]+(?:\.[0-9]+)?)_", Path(name).name) for name in names]
-        parents = [str(Path(name).parent) for name in names]
-        labels = parents if "." not in parents else [one[1] if one else "" for one in found]
-        return points, labels, [f"{place / name}" for name in names]
-    if place.suffix in (".npz", ".npy"):
-        x, y = array(place, "x"), array(place, "y")
-        if y.dim() != 1 or len(x) != len(y):
-            raise ValueError(f"{place} has {len(x)} rows of x and y of shape {tuple(y.shape)}")
-        labels = [f"{value:g}" if value == round(value) else repr(value) for value in y.tolist()]
-        return Points(pool.kind, x, row_numbers(len(x))), labels, rows_of(place, len(x))
-    table = read_table(place)
-    label = column(place, table, columns.label, LABEL, needed=True)
-    where, labels = rows_of(place, len(table)), [text.strip() for text in table[label]]
-    if pool.kind == "images":
-        file = column(place, table, FILE, (FILE,))
+        return points, _labels_of_names(place, names), [f"{place / name}" for name in names]
+    if place.suffix.lower() in ARRAYS:
+        labels = _labels_of_array(place, columns.label or "y", len(points.x))
+        return points, labels, [f"{place} row {i}" for i in range(len(labels))]
+    label = label_column(place, points.table, columns.label, pool.table)
+    where = [f"{place} line {line}" for line in points.table.index]
+    return replace(points, label=label), points.table[label].tolist(), where
+
+
+def _from_table(
+    place: Path, table: pd.DataFrame, columns: Columns, pool: Points, pool_place: Path
+) -> Points:
+    """The points of a table: files that it names, or rows of the pool's columns."""
+    if pool.kind == "images" and FILE in pool.table:
+        named = columns.inputs[0] if columns.inputs else (called(table, FILE_NAMES) or [FILE])[0]
+        file = column(place, table, named, ())
         files = [first_there(place, name, (place.parent, pool_place)) for name in table[file]]
-        return Points("images", images(files), table), labels, where
+        x, notes = read_images(files, colour=pool.x.dim() == 4)
+        return Points("images", x, table, notes=notes)
     if not pool.features:
         raise ValueError(f"{place} is a table and the pool is not: wanted an .npz with x and y")
     missing = [name for name in pool.features if name not in table]
@@ -139,79 +137,196 @@ def _labelled(
             f"{place} has no column {missing[0]!r}, which the pool has: its columns are "
             f"{', '.join(table)}"
         )
-    if pool.kind == "sequences":
-        x = codes(place, table[pool.features[0]])
-    else:
-        x = numbers(place, table, list(pool.features))
-    return Points(pool.kind, x, table, pool.features, pool.id), labels, where
+    x = _rows(place, table, pool.kind, pool.features)
+    return Points(pool.kind, x, table, pool.features, pool.id)
 
 
-def known(pool: Points, labelled: Points) -> Bool[Tensor, " n"]:
-    """Which points of the pool are labelled already: by their id, where both have one, or input."""
-    there = {row.numpy().tobytes() for row in labelled.x}
-    same = torch.tensor([row.numpy().tobytes() in there for row in pool.x])
-    if pool.id and pool.id in labelled.table:
-        same |= torch.tensor(list(pool.table[pool.id].isin(labelled.table[pool.id])))
-    return same
+def _rows(place: Path, table: pd.DataFrame, kind: str, names: Sequence[str]) -> Tensor:
+    if kind == "sequences":
+        return codes(place, table[names[0]])
+    return numbers(place, table, list(names))
 
 
-def array(file: Path, name: str) -> Num[Tensor, "n *input"]:
-    """An array of finite numbers from .npy, or by its name from .npz; nothing is unpickled."""
-    try:
-        with told(file, "read"):
-            content = np.load(file, allow_pickle=False)
-            values = np.asarray(content[name] if file.suffix == ".npz" else content)
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"{file} has no array called {name}") from error
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{file} is no array of plain numbers, or it is damaged") from error
-    if values.dtype.kind not in "biuf" or not values.ndim or not np.isfinite(values).all():
-        raise ValueError(f"{file} has in {name} what is no number, or not a finite one")
-    return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.float32))
+def _labels_of_names(place: Path, names: list[str]) -> list[str]:
+    """The folder that each image is in, or else the number before the first `_` of its name."""
+    depths = {len(Path(name).parts) for name in names}
+    deepest = max(names, key=lambda name: len(Path(name).parts))
+    if max(depths) > 2:
+        raise ValueError(
+            f"{place / deepest} lies more than one folder deep: wanted a folder a class, named so"
+        )
+    if depths == {2}:
+        return [Path(name).parts[0] for name in names]
+    if len(depths) > 1:
+        alone = next(name for name in names if len(Path(name).parts) == 1)
+        raise ValueError(
+            f"{place / alone} is in no folder of a class, as {place / deepest} is: put it in one"
+        )
+    found = [re.match(r"(-?[0-9]+(?:\.[0-9]+)?)_", Path(name).name) for name in names]
+    return [one[1] if one else "" for one in found]
+
+
+def _labels_of_array(place: Path, name: str, n: int) -> list[str]:
+    """The labels of an .npz file as text: words to the letter, whole numbers without a point."""
+    y = read_array(place, name)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1 or len(y) != n:
+        raise ValueError(
+            f"{place} has {n} rows of x and {name} of shape {y.shape}: wanted one label a row, as "
+            f"y.argmax(1) makes them of rows with a single 1"
+        )
+    if y.dtype.kind not in "biufU":
+        raise ValueError(f"{place} has in {name} neither numbers nor text")
+    if y.dtype.kind == "f" and not (y[np.isfinite(y)] % 1).any():
+        return [f"{value:.0f}" for value in y]  # what became floats when one was missing
+    return [str(value) for value in y]
+
+
+def _array(place: Path, columns: Columns) -> tuple[Num[Tensor, "n *input"], tuple[str, ...]]:
+    """Rows of numbers [n d], grey images [n h w] or colour ones [n 3 h w]; and how they were laid.
+
+    torch's and Keras' layouts are told apart by where the 1 or 3 channels are.
+    """
+    if columns.id or columns.sequence:
+        raise ValueError(f"{place} has no columns: --id and --sequence are for tables")
+    npz = place.suffix.lower() == ".npz"
+    name = (columns.input[0] if columns.input else "x") if npz else None
+    values = finite(place, name or "it", read_array(place, name))
+    x = torch.from_numpy(
+        values if values.dtype == np.uint8 else single(place, name or "it", values)
+    )
+    shape = tuple(x.shape)
+    if not shape or not len(x):
+        raise ValueError(f"{place} has an array of shape {shape}, wanted a row a point")
+    if len(shape) == 1:
+        return x[:, None], ()
+    if len(shape) == 4:
+        return _channels(place, x)
+    if len(shape) > 4 or (len(shape) == 3 and min(shape[1:]) <= 4):
+        raise ValueError(
+            f"{place} has points of shape {shape[1:]}: wanted rows of numbers (d), grey images "
+            f"(h, w), or images with 1 or 3 channels (c, h, w) or (h, w, c)"
+        )
+    return x, ()
+
+
+def _channels(place: Path, x: Num[Tensor, "n a b c"]) -> tuple[Tensor, tuple[str, ...]]:
+    """Images [n h w] or [n 3 h w], from channels first or last."""
+    first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
+    shape = tuple(x.shape[1:])
+    if first == last:
+        which = "which axis is the channels'" if first else "no axis of 1 or 3 channels"
+        raise ValueError(
+            f"{place} has images of shape {shape}: {which}; wanted (c, h, w) or (h, w, c) with 1 "
+            f"or 3 channels"
+        )
+    x = x if first else x.movedim(3, 1).contiguous()
+    laid = "channels first, as torch has them" if first else "channels last, as Keras has them"
+    return (x[:, 0] if x.shape[1] == 1 else x), (f"arrays of shape {shape}: {laid}",)
+
+
+def _check_scale(place: Path, x: Tensor, pool: Tensor) -> None:
+    """ValueError for images of 0 to 1 beside some of 0 to 255."""
+    if x.dim() > 2 and x.numel() and x.dtype != pool.dtype:
+        top, pools = x.max().item(), pool.max().item()
+        if min(top, pools) <= 1 and max(top, pools) > 2:
+            raise ValueError(
+                f"{place} has pixels up to {top:g} and the pool up to {pools:g}: bring them to "
+                f"one scale"
+            )
 
 
 def images(files: Sequence[Path]) -> UInt8[Tensor, "n *size"]:
     """Grey images [n h w] or RGB ones [n 3 h w], all of one size; none is unpacked unchecked."""
-    pixels, first = [], None
-    for file in files:
-        with told(file, "read"):
-            content = file.read_bytes()
-        try:
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                form = (*image.size, image.mode)
-                first = first or form
-                if form == first and max(image.size) <= LARGEST_SIDE and image.mode in ("L", "RGB"):
-                    pixels.append(np.asarray(image))
-        except UnidentifiedImageError:
-            raise ValueError(f"{file} is damaged or no image: wanted a JPEG or a PNG") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file} is damaged or no image: {error}") from error
-        if len(pixels) == 0 or form != first:
-            wanted = f"grey or RGB, at most {LARGEST_SIDE} pixels wide and high"
-            wanted = (
-                wanted if form == first else "{} × {} in mode {} as the first is".format(*first)
+    return read_images(files)[0]
+
+
+def read_images(
+    files: Sequence[Path], colour: bool | None = None
+) -> tuple[UInt8[Tensor, "n *size"], tuple[str, ...]]:
+    """The same, and a note if some are grey among colour.
+
+    With `colour` all are brought to three channels, without (False) to one: ValueError for a file
+    that is in colour then.
+    """
+    pixels = [_pixels(file) for file in files]
+    for file, image in zip(files, pixels, strict=True):
+        if image.shape[:2] != pixels[0].shape[:2]:
+            got, wanted = (f"{one.shape[1]} × {one.shape[0]}" for one in (image, pixels[0]))
+            raise ValueError(
+                f"{file} is {got} pixels (width × height), wanted {wanted} as {files[0]} is: bring "
+                f"all to one size"
             )
-            raise ValueError(f"{file} is {form[0]} × {form[1]} in mode {form[2]}, wanted {wanted}")
-    together = torch.from_numpy(np.stack(pixels))
-    return together.movedim(3, 1).contiguous() if together.dim() == 4 else together
+    n_grey = sum(image.ndim == 2 for image in pixels)
+    colour = n_grey < len(pixels) if colour is None else colour
+    if not colour:
+        pixels = [_grey(file, image) for file, image in zip(files, pixels, strict=True)]
+        return torch.from_numpy(np.stack(pixels)), ()
+    notes = (f"{n_grey:,} of {len(pixels):,} images are grey, and have three equal channels",)
+    pixels = [np.stack([image] * 3, 2) if image.ndim == 2 else image for image in pixels]
+    together = torch.from_numpy(np.stack(pixels)).movedim(3, 1).contiguous()
+    return together, notes if n_grey else ()
+
+
+def _pixels(file: Path) -> UInt8[np.ndarray, "h w *colour"]:
+    with told(file, "read"):
+        content = file.read_bytes()
+
+    def complaint(mode: str, size: tuple[int, int]) -> str | None:
+        if max(size) <= LARGEST_SIDE:
+            return None
+        return f"is {size[0]} × {size[1]}, wanted at most {LARGEST_SIDE} pixels wide and high"
+
+    return image_files.decode(str(file), content, complaint)
+
+
+def _grey(file: Path, image: UInt8[np.ndarray, "h w *colour"]) -> UInt8[np.ndarray, "h w"]:
+    if image.ndim == 2:
+        return image
+    if not image_files.is_grey(image):
+        raise ValueError(f"{file} is in colour and the pool is grey: convert it, or the pool")
+    return image[:, :, 0]
+
+
+def _of_the_pools_colour(place: Path, points: Points, pool: Points) -> Points:
+    """The same images with as many channels as the pool's."""
+    if points.kind != "images" or points.x.dim() == pool.x.dim():
+        return points
+    if points.x.dim() == 3:
+        three = points.x[:, None].expand(-1, 3, -1, -1).contiguous()
+        return replace(points, x=three, notes=("grey images have three equal channels",))
+    if (points.x == points.x[:, :1]).all():
+        return replace(points, x=points.x[:, 0].contiguous())
+    raise ValueError(f"{place} has images in colour and the pool is grey: convert them, or it")
 
 
 def first_there(table: Path, name: str, folders: Sequence[Path]) -> Path:
-    """The file of that name in the first folder that has one."""
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
+    """The file of that name in the first folder that has one; ValueError if two differ."""
+    there = [folder / name for folder in folders if (folder / name).is_file()]
+    if len(there) == 2 and there[0].read_bytes() != there[1].read_bytes():
+        raise ValueError(f"{table} names {name!r}: which of {there[0]} and {there[1]}?")
+    if there:
+        return there[0]
     raise ValueError(
         f"{table} names {name!r}, which is in neither {' nor '.join(map(str, folders))}"
     )
 
 
+def _name(folder: Path, file: Path) -> str:
+    """A file's path in its folder, if it can be written into a table."""
+    name = str(file.relative_to(folder))
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name!r} in {folder} is a name that is not in UTF-8") from error
+    return name
+
+
+def _no_columns(place: Path, columns: Columns) -> None:
+    if columns.id or columns.sequence:
+        raise ValueError(f"{place} is a folder and has no columns: a point's id is its file")
+
+
 def row_numbers(n: int) -> pd.DataFrame:
     """The table of points that have no names: their rows, from 0."""
     return pd.DataFrame({"row": np.arange(n)})
-
-
-def rows_of(file: Path, n: int) -> list[str]:
-    """How messages call the points of a file."""
-    table = file.suffix not in (".npz", ".npy")
-    return [f"{file} line {i + 2}" if table else f"{file} row {i}" for i in range(n)]

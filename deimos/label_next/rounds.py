@@ -19,9 +19,10 @@ from deimos import mc_dropout, own_pool
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
 from deimos.iteration import evaluate, fit
-from deimos.label_next.files import Points, known
+from deimos.label_next.labels import Labels, held_out
 from deimos.label_next.networks import Settings
-from deimos.label_next.tables import Labels, held_out
+from deimos.label_next.points import Points
+from deimos.label_next.repeats import known
 from deimos.members import Schedule, Streams
 from deimos.networks import Network
 
