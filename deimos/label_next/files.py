@@ -56,13 +56,22 @@ def read_pool(place: Path, columns: Columns, labelled: Sequence[Path] = ()) -> P
         kind = "vectors" if x.dim() == 2 else "images"
         return Points(kind, x, row_numbers(len(x)), notes=notes)
     table = read_table(place)
+    label, problem = column(place, table, _if_in(table, columns.label), LABEL), None
     others = [file for file in labelled if file.is_file() and file.suffix.lower() not in ARRAYS]
-    label = column(place, table, columns.label if columns.label in table else None, LABEL)
     if others:
-        label = label_column(others[0], read_table(others[0]), columns.label, table)
+        try:
+            label = label_column(others[0], read_table(others[0]), columns.label, table)
+        except ValueError as error:
+            problem = error  # what is wrong with the pool is told first
     found = roles(place, table, columns, label)
     x = _rows(place, table, found.kind, found.inputs)
+    if problem is not None:
+        raise problem
     return Points(found.kind, x, table, found.inputs, found.id, found.notes)
+
+
+def _if_in(table: pd.DataFrame, name: str | None) -> str | None:
+    return name if name in table else None
 
 
 def read_labelled(
