@@ -574,6 +574,19 @@ def test_folders_of_classes_are_one_deep(look, tmp_path, rng):
     assert "labelled/c is a link to a folder" in look("pool", "labelled")
 
 
+def test_folders_that_are_called_by_numbers_are_classes(look, tmp_path, rng):
+    folders(tmp_path, rng)
+    shutil.rmtree(tmp_path / "labelled")
+    names = [f"labelled/{number}/{i}.png" for number in (18, 25, 31, 40) for i in range(2)]
+    saved(tmp_path, rng, names)
+    said = look("pool", "labelled")
+    assert "4 classes: '18' 2, '25' 2, '31' 2, '40' 2" in said
+    assert "8, values" in look("pool", "labelled", "--task", "values")
+    shutil.rmtree(tmp_path / "labelled")
+    saved(tmp_path, rng, [f"labelled/{age}_{i}.png" for age in (18, 25, 31, 40) for i in range(2)])
+    assert "say which by --task" in look("pool", "labelled")
+
+
 def test_one_picture_under_two_classes_is_told(look, tmp_path, rng):
     folders(tmp_path, rng)
     shutil.copy(tmp_path / "labelled/a/0.png", tmp_path / "labelled/b/again.png")

@@ -3,6 +3,7 @@
     command         what the command does, from its options to its last line
     points          what all of these are once they are read
     files           pools and labelled points from tables, folders of images and arrays
+    arrays          arrays as points, in the layouts of torch and of Keras
     table_files     a table's file as text: encodings, separators, headers, and what is no table
     tables, labels  which column is what; labels as classes or values, and those held out
     repeats         points that come twice; those of the pool that are labelled

@@ -113,7 +113,8 @@ def read(given: argparse.Namespace) -> Inputs:
     labelled, texts, where = files.read_labelled(given.labelled, columns, pool, given.pool)
     by_input = pool.kind != "vectors" or repeats.n_copies(pool.x) == 0
     labelled, texts, where, n_again = repeats.each_once(labelled, texts, where, by_input)
-    labels = labels_of(texts, where, given.task)
+    folders = any(files.is_classes(place) for place in given.labelled)
+    labels = labels_of(texts, where, given.task, folders)
     matters = files.read_more(given.matters, columns, pool, given.pool) if given.matters else None
     outputs = max(1, len(labels.classes))
     settings = networks.fitting(pool.kind, tuple(pool.x.shape[1:]), outputs)
@@ -150,17 +151,16 @@ def check(given: argparse.Namespace) -> None:
         value = getattr(given, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} is {value}, wanted {least} or more")
-    if given.dry_run:
-        given.out = given.out or Path("picks.csv")
-    elif given.batch is None or given.out is None:
+    if not given.dry_run and (given.batch is None or given.out is None):
         raise ValueError("--batch says how many to pick, and --out where to write them: give both")
-    if given.out.suffix != ".csv":
+    if given.out and given.out.suffix != ".csv":
         raise ValueError(f"--out is {given.out}, wanted a name that ends with .csv")
     inputs = [place for place in (given.pool, *given.labelled, given.matters) if place]
     for place in inputs:
         if not place.exists():
             raise ValueError(f"{place} is not there: give the path of a file or folder")
-        if place.resolve() in (given.out.resolve(), given.out.with_suffix(".html").resolve()):
+        written = [given.out, given.out.with_suffix(".html")] if given.out else []
+        if place.resolve() in [file.resolve() for file in written]:
             raise ValueError(f"--out {given.out} would replace an input: give another name")
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Num, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from deimos import image_files
 from deimos.downloads import told
+from deimos.label_next.arrays import ARRAYS, array_labels, array_points, check_scale
 from deimos.label_next.points import Points
 from deimos.label_next.table_files import read_table
 from deimos.label_next.tables import (
@@ -28,13 +29,10 @@ from deimos.label_next.tables import (
     numbers,
     roles,
 )
-from deimos.own_data import finite, read_array, single
 
 FILE = "file"  # the column of an image's path in its folder
 FILE_NAMES = (FILE, "filename", "file_name", "path", "image")
-ARRAYS = (".npz", ".npy")
 LARGEST_SIDE = 1024  # pixels
-CHANNELS = (1, 3)
 
 
 def read_pool(place: Path, columns: Columns, labelled: Sequence[Path] = ()) -> Points:
@@ -52,7 +50,7 @@ def read_pool(place: Path, columns: Columns, labelled: Sequence[Path] = ()) -> P
         table = pd.DataFrame({FILE: [_name(place, file) for file in files]})
         return Points("images", x, table, notes=notes)
     if place.suffix.lower() in ARRAYS:
-        x, notes = _array(place, columns)
+        x, notes = array_points(place, columns)
         kind = "vectors" if x.dim() == 2 else "images"
         return Points(kind, x, row_numbers(len(x)), notes=notes)
     table = read_table(place)
@@ -109,7 +107,7 @@ def read_more(place: Path, columns: Columns, pool: Points, pool_place: Path) -> 
     if points.x.shape[1:] != pool.x.shape[1:]:
         got, wanted = (tuple(x.shape[1:]) for x in (points.x, pool.x))
         raise ValueError(f"{place} has points of shape {got}, the pool of shape {wanted}")
-    _check_scale(place, points.x, pool.x)
+    check_scale(place, points.x, pool.x)
     return points
 
 
@@ -121,7 +119,7 @@ def _labelled(
         names = list(points.table[FILE])
         return points, _labels_of_names(place, names), [f"{place / name}" for name in names]
     if place.suffix.lower() in ARRAYS:
-        labels = _labels_of_array(place, columns.label or "y", len(points.x))
+        labels = array_labels(place, columns.label or "y", len(points.x))
         return points, labels, [f"{place} row {i}" for i in range(len(labels))]
     label = label_column(place, points.table, columns.label, pool.table)
     where = [f"{place} line {line}" for line in points.table.index]
@@ -156,6 +154,13 @@ def _rows(place: Path, table: pd.DataFrame, kind: str, names: Sequence[str]) -> 
     return numbers(place, table, list(names))
 
 
+def is_classes(place: Path) -> bool:
+    """True of a folder whose images are all in folders of their own: a class each."""
+    if not place.is_dir():
+        return False
+    return all(file.parent != place for file in image_files.images_in(place))
+
+
 def _labels_of_names(place: Path, names: list[str]) -> list[str]:
     """The folder that each image is in, or else the number before the first `_` of its name."""
     depths = {len(Path(name).parts) for name in names}
@@ -173,76 +178,6 @@ def _labels_of_names(place: Path, names: list[str]) -> list[str]:
         )
     found = [re.match(r"(-?[0-9]+(?:\.[0-9]+)?)_", Path(name).name) for name in names]
     return [one[1] if one else "" for one in found]
-
-
-def _labels_of_array(place: Path, name: str, n: int) -> list[str]:
-    """The labels of an .npz file as text: words to the letter, whole numbers without a point."""
-    y = read_array(place, name)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.ndim != 1 or len(y) != n:
-        raise ValueError(
-            f"{place} has {n} rows of x and {name} of shape {y.shape}: wanted one label a row, as "
-            f"y.argmax(1) makes them of rows with a single 1"
-        )
-    if y.dtype.kind not in "biufU":
-        raise ValueError(f"{place} has in {name} neither numbers nor text")
-    if y.dtype.kind == "f" and not (y[np.isfinite(y)] % 1).any():
-        return [f"{value:.0f}" for value in y]  # what became floats when one was missing
-    return [str(value) for value in y]
-
-
-def _array(place: Path, columns: Columns) -> tuple[Num[Tensor, "n *input"], tuple[str, ...]]:
-    """Rows of numbers [n d], grey images [n h w] or colour ones [n 3 h w]; and how they were laid.
-
-    torch's and Keras' layouts are told apart by where the 1 or 3 channels are.
-    """
-    if columns.id or columns.sequence:
-        raise ValueError(f"{place} has no columns: --id and --sequence are for tables")
-    npz = place.suffix.lower() == ".npz"
-    name = (columns.input[0] if columns.input else "x") if npz else None
-    values = finite(place, name or "it", read_array(place, name))
-    x = torch.from_numpy(
-        values if values.dtype == np.uint8 else single(place, name or "it", values)
-    )
-    shape = tuple(x.shape)
-    if not shape or not len(x):
-        raise ValueError(f"{place} has an array of shape {shape}, wanted a row a point")
-    if len(shape) == 1:
-        return x[:, None], ()
-    if len(shape) == 4:
-        return _channels(place, x)
-    if len(shape) > 4 or (len(shape) == 3 and min(shape[1:]) <= 4):
-        raise ValueError(
-            f"{place} has points of shape {shape[1:]}: wanted rows of numbers (d), grey images "
-            f"(h, w), or images with 1 or 3 channels (c, h, w) or (h, w, c)"
-        )
-    return x, ()
-
-
-def _channels(place: Path, x: Num[Tensor, "n a b c"]) -> tuple[Tensor, tuple[str, ...]]:
-    """Images [n h w] or [n 3 h w], from channels first or last."""
-    first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
-    shape = tuple(x.shape[1:])
-    if first == last:
-        which = "which axis is the channels'" if first else "no axis of 1 or 3 channels"
-        raise ValueError(
-            f"{place} has images of shape {shape}: {which}; wanted (c, h, w) or (h, w, c) with 1 "
-            f"or 3 channels"
-        )
-    x = x if first else x.movedim(3, 1).contiguous()
-    laid = "channels first, as torch has them" if first else "channels last, as Keras has them"
-    return (x[:, 0] if x.shape[1] == 1 else x), (f"arrays of shape {shape}: {laid}",)
-
-
-def _check_scale(place: Path, x: Tensor, pool: Tensor) -> None:
-    """ValueError for images of 0 to 1 beside some of 0 to 255."""
-    if x.dim() > 2 and x.numel() and x.dtype != pool.dtype:
-        top, pools = x.max().item(), pool.max().item()
-        if min(top, pools) <= 1 and max(top, pools) > 2:
-            raise ValueError(
-                f"{place} has pixels up to {top:g} and the pool up to {pools:g}: bring them to "
-                f"one scale"
-            )
 
 
 def images(files: Sequence[Path]) -> UInt8[Tensor, "n *size"]:

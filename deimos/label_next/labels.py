@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deimos.label_next.table_files import NUMBER
 from deimos.label_next.tables import is_blurred, quoted
-from deimos.own_data import classes_or_values
+from deimos.own_data import MOST_CLASSES, classes_or_values
 
 # Words that programs write where there is no label.
 NO_LABEL = {"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "nil", "?", ".", "missing"}
@@ -46,15 +46,21 @@ class Labels:
         return f"{len(each)} classes: {', '.join(each[:20])}{rest}{asked}"
 
 
-def labels_of(said: list[str], where: list[str], task: str | None = None) -> Labels:
-    """Classes or values, as `task` ("classes", "values") says or the labels look."""
+def labels_of(
+    said: list[str], where: list[str], task: str | None = None, folders: bool = False
+) -> Labels:
+    """Classes or values, as `task` ("classes", "values") says or the labels look.
+
+    Few numbers that are names of `folders` are classes.
+    """
     numbers = [Decimal(text.strip()) if NUMBER.fullmatch(text) else None for text in said]
     all_numbers = None not in numbers
     if task is None:
         _refuse_words(said, where, all_numbers)
         if not all_numbers:
             _refuse_mixtures(said, where, numbers)
-    kind = task or ("classes" if not all_numbers else _kind_of_numbers(said, numbers))
+    few = folders and len(set(numbers)) <= MOST_CLASSES
+    kind = task or ("classes" if few or not all_numbers else _kind_of_numbers(said, numbers))
     if kind == "values":
         return _values(said, where, numbers)
     names = _numbered(said, where, numbers) if all_numbers else said
