@@ -690,3 +690,17 @@ def test_pixels_of_another_scale_are_told(look, tmp_path, rng):
     assert "has pixels up to 1 and the pool up to 255: bring them to one scale" in look(
         "p.npz", "l.npz"
     )
+
+
+def test_the_picks_of_an_array_name_its_rows(look, tmp_path, rng):
+    x = rng.random((30, 4))
+    np.savez(tmp_path / "p.npz", x=x)
+    np.savez(tmp_path / "l.npz", x=rng.random((20, 4)), y=np.arange(20) / 7)
+    picks = pd.DataFrame({"rank": [1, 2], "row": [7, 3], "label": [0.5, 0.7]})
+    picks.to_csv(tmp_path / "picks.csv", index=False)
+    assert "pool: 2 of 30 are labelled, 28 open" in look("p.npz", ["l.npz", "picks.csv"])
+    picks.assign(row=[7, 30]).to_csv(tmp_path / "picks.csv", index=False)
+    said = look("p.npz", ["l.npz", "picks.csv"])
+    assert "picks.csv line 3 has the row '30', the pool has 0 to 29" in said
+    picks.drop(columns="row").to_csv(tmp_path / "picks.csv", index=False)
+    assert "or a column 'row' of the pool's rows" in look("p.npz", ["l.npz", "picks.csv"])

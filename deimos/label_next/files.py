@@ -32,6 +32,7 @@ from deimos.label_next.tables import (
 
 FILE = "file"  # the column of an image's path in its folder
 FILE_NAMES = (FILE, "filename", "file_name", "path", "image")
+ROW = "row"  # the column of a point's place in an array
 LARGEST_SIDE = 1024  # pixels
 
 
@@ -136,8 +137,13 @@ def _from_table(
         files = [first_there(place, name, (place.parent, pool_place)) for name in table[file]]
         x, notes = read_images(files, colour=pool.x.dim() == 4)
         return Points("images", x, table, notes=notes)
+    if not pool.features and ROW in table:
+        return replace(pool, x=pool.x[_row_numbers(place, table, len(pool.x))], table=table)
     if not pool.features:
-        raise ValueError(f"{place} is a table and the pool is not: wanted an .npz with x and y")
+        raise ValueError(
+            f"{place} is a table and the pool is not: wanted an .npz with x and y, or a column "
+            f"{ROW!r} of the pool's rows"
+        )
     missing = [name for name in pool.features if name not in table]
     if missing:
         raise ValueError(
@@ -273,4 +279,14 @@ def _no_columns(place: Path, columns: Columns) -> None:
 
 def row_numbers(n: int) -> pd.DataFrame:
     """The table of points that have no names: their rows, from 0."""
-    return pd.DataFrame({"row": np.arange(n)})
+    return pd.DataFrame({ROW: np.arange(n)})
+
+
+def _row_numbers(place: Path, table: pd.DataFrame, n: int) -> list[int]:
+    """The rows of a pool of n that a table of its picks names."""
+    for line, text in table[ROW].items():
+        if not re.fullmatch(r"\s*[0-9]{1,12}\s*", text) or int(text) >= n:
+            raise ValueError(
+                f"{place} line {line} has the row {text!r}, the pool has 0 to {n - 1:,}"
+            )
+    return [int(text) for text in table[ROW]]
