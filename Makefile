@@ -36,7 +36,7 @@ FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 SCIENCE := $(wildcard $(patsubst %,deimos/%.py,data networks mc_dropout beliefs training together \
 	all_trunks tap_pooling inputs expected_improvement fast_selection forward_backward optimality baselines \
-	batchbald k_center covering methods splits splicing faces synthetic own_data stand_ins downloads \
+	batchbald k_center covering methods splits splicing faces image_files synthetic own_data stand_ins downloads \
 	members iteration loop one_dimension) deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
@@ -70,7 +70,8 @@ ifdef PIP_TORCH_ARGS
 	@awk '/^[^ ]/ {keep = !/^(torch|triton|nvidia-|cuda-)/} keep' requirements.lock > $(LOCK)
 endif
 	@$(PY) -m pip install --quiet --require-hashes -r $(LOCK)
-	@$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation \
+	--config-settings editable_mode=compat -e .
 	@$(PY) -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" > /dev/null
 	@touch $@
 
@@ -107,7 +108,7 @@ notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## o
 	$(execute)
 
 $(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,own_pool.py shared_masks.py \
-	own/second_round.py own/figures.py)
+	label_next/second_round.py label_next/figures.py)
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/*/*.py) $(CHOSEN) \

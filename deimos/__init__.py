@@ -11,7 +11,7 @@
     baselines, batchbald, k_center (covering), forward_backward
                            the acquisition functions DEIMOS is compared with
     methods                all of them by name, and what each is shown
-    data, splicing, faces, synthetic, own_data (splits, downloads, stand_ins)
+    data, splicing, faces, synthetic, own_data (splits, downloads, image_files, stand_ins)
                            the tasks: where files come from, and how we know they are the right ones
     one_dimension          the picture of the method (Fig. 1)
     calibration            how dropout, weight decay and noise are chosen (App. E)
@@ -24,9 +24,10 @@
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
     own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
-    own                    the same for files, as `python -m deimos select`
+    label_next             the same for files, as `python -m deimos select`
     for_baal, for_skactiveml
                            the same for users of these libraries, which nothing else here needs
+    extras                 what a plain install leaves out, told with the command that brings it
     variants               one setting changed at a time: which of them matter
 
 Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in regression) ·

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Num
@@ -21,10 +20,14 @@ from torch import Tensor
 
 from deimos import splits
 from deimos.data import Task
+from deimos.extras import extra
 from deimos.iteration import Build, fit, initial_set
 from deimos.mc_dropout import mean_variance, predict_fresh, trunk_features
 from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
+
+with extra("reproduce"):
+    import pandas as pd
 
 # Validation points of each task (App. E).
 N_VALIDATION = {"splicing": 50, "face-age": 50, "mnist-7-vs-9": 10, "mnist-0-to-9": 30}

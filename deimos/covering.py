@@ -9,11 +9,15 @@ branch and bound may need minutes. HiGHS branches on what is left.
 Axes:  m rows (points to cover) · k columns (possible centres)
 """
 
-import highspy
 import numpy as np
-from highspy import HighsModelStatus as Status
 from jaxtyping import Bool, Int
-from scipy import sparse
+
+from deimos.extras import extra
+
+with extra("reproduce"):
+    import highspy
+    from highspy import HighsModelStatus as Status
+    from scipy import sparse
 
 SWAPS = 10_000  # of the local search; embeddings of MNIST needed 4,000 at most
 TOLERANCE = 1e-6  # of the linear programme's minimum

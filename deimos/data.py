@@ -15,12 +15,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor
 
 from deimos.downloads import fetch, unpacked
+from deimos.extras import extra
+
+with extra("reproduce"):
+    import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 # Facts read from github.com/unagpal/Active-Learning-Splicing at commit b1d4f3b: the ids that each

@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pooch
-import requests
+from deimos.extras import extra
+
+with extra("reproduce"):
+    import pooch
+    import requests
+
 
 PATIENCE = 20  # seconds to wait for an answer
 UNREACHABLE = (requests.RequestException, ConnectionError, TimeoutError)

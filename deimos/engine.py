@@ -20,13 +20,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from deimos import reproduce
+from deimos.extras import extra
 from deimos.provenance import code_fingerprint
 from deimos.record import executions, store
 from deimos.slices import Slice
 from deimos.worker import Outcome, Task, one_machine, work
+
+with extra("reproduce"):
+    import nbformat
 
 INSTALL = 'ENGINE=ray needs Ray: python -m pip install -e ".[ray]", in the environment of deimos'
 RETRIES = 5  # of a task whose worker, node or record was lost

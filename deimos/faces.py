@@ -6,7 +6,6 @@ from a memory-mapped file, so that they need not fit into memory.
 """
 
 import hashlib
-import io
 import lzma
 import os
 import re
@@ -18,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from deimos import stand_ins
+from deimos import image_files, stand_ins
 from deimos.data import ROOT, Task, checksum, data_folder
 from deimos.downloads import fetch, told, whole
+from deimos.image_files import images_in, is_image, is_left_behind
 from deimos.splits import hold_out
 
 UTKFACE_ARCHIVE = "UTKFace.tar.gz"
@@ -37,7 +36,6 @@ UTKFACE_SHA256 = "2c0655397b498e81b82d685ee74bee8c2e4364a5897caf3afec6ea48929024
 UTKFACE_LISTING = "f46941580dc85fe21beb0bae2faca4f7cf8317384a775df25e631c4c612ce01b"
 SIDE = 200  # pixels
 N_DRAWN = 600
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 LARGEST = 2**24  # bytes of an encoded image
 
 
@@ -94,19 +92,16 @@ def age(name: str) -> int:
 
 def decode(name: str, content: bytes) -> UInt8[np.ndarray, "3 200 200"]:
     """One image, channels first, red first; none is unpacked that is not of the right size."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            mode, size = image.mode, image.size
-            if (mode, size) == ("RGB", (SIDE, SIDE)):
-                return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-    except UnidentifiedImageError:
-        raise ValueError(f"{name} is damaged or no image: wanted a JPEG or a PNG") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} is damaged or no image: {error}") from error
-    raise ValueError(
-        f"{name} is {size[0]} × {size[1]} in mode {mode}, not {SIDE} × {SIDE} in RGB: convert it, "
-        f"or leave it out"
-    )
+
+    def complaint(mode: str, size: tuple[int, int]) -> str | None:
+        if (mode, size) == ("RGB", (SIDE, SIDE)):
+            return None
+        return (
+            f"is {size[0]} × {size[1]} in mode {mode}, not {SIDE} × {SIDE} in RGB: convert it, "
+            f"or leave it out"
+        )
+
+    return np.ascontiguousarray(image_files.decode(name, content, complaint).transpose(2, 0, 1))
 
 
 def decode_once(images: dict[str, bytes], key: str) -> UInt8[Tensor, "n 3 200 200"]:
@@ -199,14 +194,15 @@ def _archive(file: Path) -> Iterator[tuple[str, bytes]]:
                     raise ValueError(
                         f"{file} holds a link or a device, {member.name}: only files are read"
                     )
-                if member.isdir() or not _is_image(member.name):
+                place = Path(member.name)
+                if member.isdir() or not is_image(place) or is_left_behind(place):
                     continue
                 if member.size > LARGEST:  # an archive of a few bytes may claim any size
                     raise ValueError(
                         f"{file} holds {member.name} of {member.size:,} bytes, which is no image "
                         f"of {SIDE} × {SIDE}"
                     )
-                yield Path(member.name).name, archive.extractfile(member).read()
+                yield place.name, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         why = str(error).partition(":\n")[0]  # tarfile lists all that it tried, a line each
         raise ValueError(
@@ -215,15 +211,10 @@ def _archive(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _loose(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for file in sorted(folder.rglob("*")):
-        if _is_image(file.name):
-            with told(file, "read"):
-                content = file.read_bytes()
-            yield file.name, content
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES
+    for file in images_in(folder):
+        with told(file, "read"):
+            content = file.read_bytes()
+        yield file.name, content
 
 
 def _write_decoded(file: Path, images: dict[str, bytes]) -> None:

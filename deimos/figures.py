@@ -10,16 +10,19 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import seaborn as sns
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from deimos import paper, stats
+from deimos.extras import extra
 from deimos.tracking import Evidence
 from deimos.variants import QUESTIONS
+
+with extra("reproduce"):
+    import pandas as pd
+    import seaborn as sns
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
 COLOURS = dict(zip(paper.METHODS, sns.color_palette("colorblind", len(paper.METHODS)), strict=True))

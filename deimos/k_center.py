@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.distance import cdist, pdist, squareform
 from torch import Tensor
 
 from deimos.beliefs import Beliefs, enough
 from deimos.covering import any_cover, cover
+from deimos.extras import extra
+
+with extra("reproduce"):
+    from scipy.spatial.distance import cdist, pdist, squareform
 
 OUTLIERS = 0.001  # Ξ as a fraction of the candidates, the authors'
 STEPS = 5  # of the bisection, the authors'

@@ -35,6 +35,7 @@ SCIENCE = (
     "splits",
     "splicing",
     "faces",
+    "image_files",
     "synthetic",
     "own_data",
     "stand_ins",

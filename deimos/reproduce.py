@@ -21,16 +21,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
 
-import nbconvert
-import nbformat
-import pandas as pd
-import papermill
-import yaml
-from mlflow.exceptions import MlflowException
-
 from deimos import limits, tracking
+from deimos.extras import extra
 from deimos.record import alive, archive, store
 from deimos.record.reading import REFERENCE
+
+with extra("reproduce"):
+    import nbconvert
+    import nbformat
+    import pandas as pd
+    import papermill
+    import yaml
+    from mlflow.exceptions import MlflowException
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
 KERNEL_ENVIRONMENT = {
@@ -134,12 +136,33 @@ def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]
     return said
 
 
-def read_value(name: str, value: str) -> object:
-    """A parameter from the command line: a number, a word, or a list in brackets."""
+class PlainLoader(yaml.SafeLoader):
+    """YAML whose plain words are what they look like: 0123 is no octal number, yes no truth."""
+
+    yaml_implicit_resolvers = {}
+
+
+for tag, form, begins in (
+    ("null", r"~|null|Null|NULL|None|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf)|\.(nan|NaN)", list("-+.")),
+):
+    PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^({form})$"), begins)
+
+
+def read_value(name: str, value: str, kind: object = object) -> object:
+    """A parameter from the command line: a number, a word, or a list in brackets.
+
+    What a parameter of words (`kind`) is given stays as it was typed, to the letter.
+    """
     try:
-        return yaml.safe_load(value)
+        read = yaml.load(value, PlainLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name} {value}: write a value as YAML, such as [1, 2]") from error
+    words = isinstance(kind, type | UnionType) and is_a(value, kind)
+    return value if words and not is_a(read, kind) else read
 
 
 def scale_parameters(notebook: Path, scale: str) -> dict[str, object]:
@@ -274,7 +297,8 @@ def parameters_for(
     """What differs from the notebook's own parameters; `ValueError` naming all that is wrong."""
     common = {"scale": scale, "repeats": repeats}
     asked = {k: v for k, v in common.items() if v is not None and k in declared(notebook)}
-    given = {name: read_value(name, value) for name, value in by_hand}
+    kinds = declared(notebook)
+    given = {name: read_value(name, value, kinds.get(name, object)) for name, value in by_hand}
     parameters = scale_parameters(notebook, scale) | asked | given
     check(notebook, parameters)
     return parameters

@@ -121,26 +121,34 @@ def _library(file: Path, rows: Sequence[tuple[int, bytes, bytes, bytes]]) -> Lib
     if not rows:
         raise ValueError(f"{file} has a header and nothing below it")
     numbers, sequences, sd1, sd2 = zip(*rows, strict=True)
-    length = len(sequences[0])
-    for number, sequence, *counts in zip(numbers, sequences, sd1, sd2, strict=True):
-        if len(sequence) != length or not length:
-            raise ValueError(
-                f"{file} line {number} has a sequence of {len(sequence)} nt, the first has {length}"
-            )
+    codes = encode(file, numbers, sequences)
+    for number, *counts in zip(numbers, sd1, sd2, strict=True):
         if not all(count.isdigit() and len(count) < 16 for count in counts):
             got = " and ".join(repr(count.decode(errors="replace")) for count in counts)
             raise ValueError(
                 f"{file} line {number}: reads are whole numbers from 0 to 10¹⁵, got {got}"
+            )
+    sd1, sd2 = (np.array(list(map(float, counts))) for counts in (sd1, sd2))
+    return codes, usage(sd1, sd2)
+
+
+def encode(file: Path, lines: Sequence[int], sequences: Sequence[bytes]) -> UInt8[Tensor, "n L"]:
+    """A, C, G, T as 0 to 3; ValueError names the first of the `lines` that is not like the rest."""
+    length = len(sequences[0])
+    for line, sequence in zip(lines, sequences, strict=True):
+        if len(sequence) != length or not length:
+            raise ValueError(
+                f"{file} line {line} has a sequence of {len(sequence)} nt, the first has {length}: "
+                f"the net takes one length"
             )
     to_code = np.full(256, 4, np.uint8)
     to_code[list(b"ACGT")] = range(4)
     codes = to_code[np.frombuffer(b"".join(sequences), np.uint8)].reshape(-1, length)
     strange = (codes == 4).any(1)
     if strange.any():
-        number = numbers[strange.argmax()]
-        raise ValueError(f"{file} line {number}: a sequence is written in A, C, G and T alone")
-    sd1, sd2 = (np.array(list(map(float, counts))) for counts in (sd1, sd2))
-    return torch.from_numpy(codes), usage(sd1, sd2)
+        line = lines[strange.argmax()]
+        raise ValueError(f"{file} line {line}: a sequence is written in A, C, G and T alone")
+    return torch.from_numpy(codes)
 
 
 def _task(

@@ -11,14 +11,18 @@ from math import log, nan, pi, sqrt
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Shaped
-from scipy.optimize import minimize_scalar
-from scipy.stats import chi2, norm, t, ttest_1samp
-from statsmodels.regression.linear_model import OLS
-from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
+
+from deimos.extras import extra
+
+with extra("reproduce"):
+    import pandas as pd
+    from scipy.optimize import minimize_scalar
+    from scipy.stats import chi2, norm, t, ttest_1samp
+    from statsmodels.regression.linear_model import OLS
+    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.power import TTestPower
 
 MOST_REPEATS = 10_000  # more than anybody runs
 

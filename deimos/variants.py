@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from deimos import limits
 from deimos.data import Task, rescaled
+from deimos.extras import extra
 from deimos.members import Schedule
+
+with extra("reproduce"):
+    import pandas as pd
 
 EXPERIMENT = "what-matters"  # a task's name of its own: these are none of the paper's runs
 BASE = "deimos"

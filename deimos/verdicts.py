@@ -5,13 +5,16 @@ from collections.abc import Iterator, Sequence
 from math import inf, isfinite
 
 import numpy as np
-import pandas as pd
-from pandas.io.formats.style import Styler
 
 from deimos import stats
+from deimos.extras import extra
 from deimos.judging import OUTCOMES, Comparison, Outcome, Verdict, judge, subject
 from deimos.paper import METHODS, Claim
 from deimos.tracking import Evidence
+
+with extra("reproduce"):
+    import pandas as pd
+    from pandas.io.formats.style import Styler
 
 NUMBERS = (
     "effect", "low", "high", "repeats", "repeats_needed", "repeats_needed_authors", "p", "holm",

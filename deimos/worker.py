@@ -6,11 +6,13 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-
+from deimos.extras import extra
 from deimos.provenance import code_fingerprint
 from deimos.record import executions, store
 from deimos.slices import Slice
+
+with extra("reproduce"):
+    from mlflow.exceptions import MlflowException
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from deimos import all_trunks, networks
 from deimos.all_trunks import LARGE
+from deimos.label_next import networks as own
 from deimos.networks import Network, Pixels
-from deimos.own import networks as own
 
 M, N = 2, 3
 GREY, COLOUR = (12, 12), (3, 12, 12)

@@ -291,6 +291,27 @@ def test_a_bad_image_is_named_before_it_is_unpacked(data, name, content, complai
         memory_of_at_most(2**26, lambda: faces.face_age("quick", folder=folder))
 
 
+def test_what_systems_leave_beside_portraits_is_none_of_them(data, images):
+    folder = own(data, images)
+    (folder / "._31_0.jpg").write_bytes(b"Mac OS X")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX/32_0.jpg").write_bytes(b"Mac OS X")
+    pack(data / "utkface" / "UTKFace-aa.tar", {**images, "._31_0.jpg": b"Mac OS X"})
+    assert len(faces.face_age("quick", folder=folder).x) == 4
+    assert len(faces.face_age("paper").x) == 20
+
+
+def test_a_portrait_that_was_taken_on_its_side_stands_upright(data):
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[:100] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    file = io.BytesIO()
+    Image.fromarray(pixels).rotate(90).save(file, "JPEG", exif=exif.tobytes(), quality=95)
+    shown = faces.decode("31_.jpg", file.getvalue()).astype(int)
+    assert abs(shown - pixels.transpose(2, 0, 1)).mean() < 5
+
+
 def test_damaged_bytes_are_an_image_or_are_named_and_nothing_else(rng):
     """Three thousand images with bytes changed and ends cut off."""
     seen = Counter()

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from deimos import paper, reproduce, tracking
-from deimos.own import second_round
+from deimos.label_next import second_round
 from deimos.provenance import code_fingerprint
 
 NOTEBOOKS = sorted(reproduce.NOTEBOOKS.glob("*.ipynb"))

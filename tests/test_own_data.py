@@ -98,3 +98,46 @@ def test_a_single_array_is_not_taken_for_the_two(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.npz cannot be read .No such file"):
         own_data.from_npz("quick", tmp_path / "none.npz")
+
+
+N = np.arange(40)
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "n_classes"),
+    [
+        ((N % 3).astype(float), None, 3),
+        ((N % 3).astype(np.float32), None, 3),
+        (N % 2 == 0, None, 2),
+        ((N % 3)[:, None], None, 3),
+        (N % 3, "values", 1),
+        ((N % 3).astype(float), "values", 1),
+        (N / 7, None, 1),
+        (N.astype(float), None, 1),
+        (7.0 + N, None, 1),
+        ((N % 15).astype(float), "classes", 15),
+    ],
+)
+def test_whole_numbers_are_classes_of_whatever_type_they_are(write, rng, y, task, n_classes):
+    file = write(x=rng.standard_normal((40, 3)), y=y)
+    found = own_data.from_npz("quick", file, task=task)
+    assert found.n_classes == n_classes
+    assert found.y.dtype == (torch.int64 if n_classes > 1 else torch.float32)
+    assert found.y.tolist() == pytest.approx(y.ravel().tolist())
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "complaint"),
+    [
+        ((N % 15 + 20).astype(float), None, "whole numbers in y, written as floats"),
+        (7.0 + 2 * (N % 2), None, "whole numbers in y, written as floats"),
+        (1.0 + N % 3, None, "whole numbers in y, written as floats"),
+        (N / 7, "classes", "y that is not of whole numbers"),
+        (N % 3, "ages", "task = 'ages', wanted"),
+        (N % 3 + 1, None, 'no gaps; task="values" regresses on them'),
+        (N * 1e300, None, "has in y numbers too large for single precision"),
+    ],
+)
+def test_what_may_be_classes_or_values_is_asked_about(write, rng, y, task, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        own_data.from_npz("quick", write(x=rng.standard_normal((40, 3)), y=y), task=task)

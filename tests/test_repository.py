@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 import deimos
 from deimos import provenance, reproduce
-from deimos.own import second_round
+from deimos.label_next import second_round
 
 ROOT = Path(deimos.__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -191,7 +191,7 @@ def test_what_decides_a_round_is_all_in_its_fingerprint_and_makes_it_due():
     assert {"deimos.own_pool", "deimos.shared_masks"} <= counted and used <= counted
     rules = (ROOT / "Makefile").read_text().replace("\\\n", "")
     said = re.search(r"B1-your-own-pool.ipynb: \$\(addprefix deimos/,(.*?)\)", rules)[1].split()
-    assert named == {f"deimos/{name}" for name in said} - {"deimos/own/figures.py"}
+    assert named == {f"deimos/{name}" for name in said} - {"deimos/label_next/figures.py"}
 
 
 def test_ci_runs_the_readmes_own_test_command():

@@ -253,3 +253,38 @@ def test_make_says_which_python_it_needs(tmp_path):
     )
     assert refused.returncode != 0 and not (tmp_path / ".venv").exists()
     assert "deimos needs Python 3.11 or newer" in refused.stderr and "is 3.9:" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "read"),
+    [
+        ("0123", object, "0123"),
+        ("0123", str, "0123"),
+        ("123", str, "123"),
+        ("1.10", str, "1.10"),
+        ("yes", str | None, "yes"),
+        ("no", bool, "no"),
+        ("1_000", int, "1_000"),
+        ("1:30", str, "1:30"),
+        ("2024-01-05", str, "2024-01-05"),
+        ("0x1F", object, "0x1F"),
+        ("null", str | None, None),
+        ("true", bool, True),
+        ("12", int, 12),
+        ("-1.5", float, -1.5),
+        ("1.0e-5", float, 1e-5),
+        ("[0123, a]", list[str], ["0123", "a"]),
+        ("[1, 2]", list[int], [1, 2]),
+    ],
+)
+def test_a_value_from_the_command_line_is_what_was_typed(typed, kind, read):
+    found = reproduce.read_value("p", typed, kind)
+    assert found == read and type(found) is type(read)
+
+
+def test_a_word_of_digits_comes_to_the_notebook_to_the_letter(tmp_path, write_notebook):
+    file = write_notebook(tmp_path / "tiny.ipynb", 'barcode: str = ""\nn: int = 1')
+    given = reproduce.parameters_for(file, "paper", None, [("barcode", "0123"), ("n", "7")])
+    assert given == {"barcode": "0123", "n": 7}
+    with pytest.raises(ValueError, match="n = '0123' is str, not int"):
+        reproduce.parameters_for(file, "paper", None, [("n", "0123")])

@@ -3,22 +3,26 @@
 import gzip
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from deimos import networks
 from deimos.__main__ import main
-from deimos.own import report
-from deimos.own.files import known, read_labelled, read_pool
-from deimos.own.labels import labels_of
-from deimos.own.networks import fitting
-from deimos.own.tables import Columns
-from deimos.record import reading, store
+from deimos.label_next import record, report
+from deimos.label_next.files import read_labelled, read_pool
+from deimos.label_next.labels import labels_of
+from deimos.label_next.networks import fitting
+from deimos.label_next.repeats import known
+from deimos.label_next.tables import Columns
+from deimos.record import executions, reading, store
 
+ROOT = Path(__file__).parents[1]
 QUICK = ["--epochs", "2", "--masks", "6"]
 
 
@@ -307,3 +311,114 @@ def test_points_of_the_pool_are_known_by_their_id_or_by_what_they_are(place, rng
     other.assign(label=[1, 2]).to_csv(place / "labelled.csv", index=False)
     labelled, _, _ = read_labelled([place / "labelled.csv"], columns, pool, place / "pool.csv")
     assert known(pool, labelled).nonzero().flatten().tolist() == [3, 7]
+
+
+def test_the_page_begins_with_what_was_read_as_what(place, rng):
+    sequence_files(place, rng)
+    assert select(place) == 0
+    page = (place / "picks.html").read_text(encoding="utf-8")
+    above = page.partition("How much each pick adds")[0]
+    for words in (
+        "What was read as what",
+        "column &#x27;sequence&#x27;, 25 nt",
+        "no input",
+        "site",
+    ):
+        assert words in above
+
+
+def test_ids_and_classes_come_out_as_they_went_in_and_go_in_again(place, rng):
+    ids = [
+        "007",
+        "7",
+        "1e5",
+        "TRUE",
+        "NA",
+        " s 1 ",
+        'a "b", c',
+        "naïve",
+        "two\nlines",
+        "2024-01-05",
+    ]
+    table = pd.DataFrame({"id": [*ids, *map(str, range(100, 130))], "sequence": library(rng, 40)})
+    table[:20].to_csv(place / "pool.csv", index=False)
+    names = ["0a", "TRUE", "ü "] * 7
+    table[20:].assign(label=names[:20]).to_csv(place / "labelled.csv", index=False)
+    assert select(place, batch=20) == 0
+    picks = pd.read_csv(place / "picks.csv", dtype=str, na_filter=False)
+    assert set(picks.id) == set(table.id[:20]) and set(picks.model_says) <= set(names)
+    picks[:18].assign(label="TRUE").to_csv(place / "one.csv", index=False)
+    assert select(place, labelled=("labelled.csv", "one.csv"), batch=2, out="two.csv") == 0
+    second = pd.read_csv(place / "two.csv", dtype=str, na_filter=False)
+    assert set(second.id) == set(picks.id[18:])
+
+
+def test_the_label_column_of_the_picks_is_called_as_the_labelled_files_call_it(place, rng):
+    sequence_files(place, rng)
+    labelled = pd.read_csv(place / "labelled.csv").rename(columns={"label": "Target"})
+    labelled.to_csv(place / "labelled.csv", index=False)
+    assert select(place) == 0
+    assert "Target" in pd.read_csv(place / "picks.csv")
+
+
+def test_a_deleted_experiment_is_told_before_any_work_with_the_remedy(
+    tmp_path, rng, capsys, database, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    sequence_files(tmp_path, rng)
+    assert select(tmp_path) == 0
+    client = store.client()
+    place = client.get_experiment_by_name(record.EXPERIMENT).experiment_id
+    client.delete_experiment(place)
+    capsys.readouterr()
+    assert select(tmp_path, out="second.csv") == 2
+    out, err = capsys.readouterr()
+    assert out == "" and not list(tmp_path.glob("second*"))
+    assert f"the experiment {record.EXPERIMENT} was deleted" in err and err.count("\n") == 1
+    assert f"mlflow experiments restore -x {place}`" in err
+    with pytest.raises(ValueError, match="was deleted"):
+        executions.open_execution(record.EXPERIMENT, "smoke")
+    assert select(tmp_path, "--dry-run") == 0  # needs no record
+    client.restore_experiment(place)
+    assert select(tmp_path, out="second.csv") == 0
+
+
+def test_a_record_that_goes_away_during_the_fit_does_not_take_the_picks_with_it(
+    place, rng, capsys, monkeypatch
+):
+    sequence_files(place, rng)
+
+    def gone(*_):
+        raise MlflowException("The experiment 1 must be in the 'active' state.")
+
+    monkeypatch.setattr(record, "log_round", gone)
+    assert select(place) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "picks.csv and the page in" in err and "the record did not take them" in err
+    assert len(pd.read_csv(place / "picks.csv")) == 5
+
+
+def test_what_a_round_needs_is_asked_for(place, rng, capsys):
+    sequence_files(place, rng)
+    files = ["--pool", str(place / "pool.csv"), "--labelled", str(place / "labelled.csv")]
+    assert main(["select", *files]) == 2
+    assert "--batch says how many to pick, and --out where" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_documentation_run(place, capsys, monkeypatch):
+    text = (ROOT / "docs/own-data-files.draft.md").read_text(encoding="utf-8")
+    commands = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    lines = [one.split() for one in re.findall(r"-m deimos (.*)", commands)]
+    assert [line[0] for line in lines] == ["example", "select", "select", "select"]
+    monkeypatch.chdir(place)
+    shown = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]
+    quick = ["--sample", "120", *QUICK]
+    assert main(lines[0]) == 0 and capsys.readouterr()
+    assert main(lines[1]) == 0 and capsys.readouterr().out == shown
+    assert main([*lines[2], *quick]) == 0
+    picks = pd.read_csv("data/mine/picks.csv")
+    answers = pd.read_csv("data/mine/answers.csv").set_index("id").label
+    picks.assign(label=picks.id.map(answers)).to_csv("data/mine/picks.csv", index=False)
+    assert main([*lines[3], *quick]) == 0
+    options = set(re.findall(r"\| `(--\w+)", text))
+    assert {"--input", "--label", "--id", "--task"} == options

@@ -13,3 +13,7 @@
 
 What computes a number knows nothing of it: `loop` hands out iterations, `fleets` writes them.
 """
+
+from deimos.extras import need
+
+need("reproduce", "mlflow", "pandas", "pooch")

@@ -69,11 +69,11 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
 
 
 def experiment_id(name: str) -> str:
-    """MLflow's id of the experiment `name`, which is made if it is missing."""
+    """MLflow's id of the experiment `name`, made if it is missing; ValueError if it is deleted."""
     client = store.client()
     found = client.get_experiment_by_name(name)
     if found is not None:
-        return found.experiment_id
+        return _not_deleted(found)
     place = store.artifact_location(store.uri(), name)
     # The kind makes the UI open on runs and charts, not on the dashboard of language models.
     tags = {"mlflow.experimentKind": "custom_model_development"}
@@ -83,7 +83,19 @@ def experiment_id(name: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
-        return found.experiment_id
+        return _not_deleted(found)
+
+
+def _not_deleted(found: Any) -> str:
+    """Its id; ValueError for an experiment that was deleted, whose name stays taken."""
+    if found.lifecycle_stage == "deleted":
+        id, record = found.experiment_id, store.without_password(store.uri())
+        raise ValueError(
+            f"the experiment {found.name} was deleted in the record, which keeps its name: restore "
+            f"it by `MLFLOW_TRACKING_URI={record} mlflow experiments restore -x {id}`, or remove "
+            f"it for good by `mlflow gc --backend-store-uri {record} --experiment-ids {id}`"
+        )
+    return found.experiment_id
 
 
 def open_execution(notebook: str, scale: str, part: Slice | None = None) -> str:

@@ -5,7 +5,7 @@ The page stands alone: pictures and style are in it, and it asks nothing of the 
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 
 import pandas as pd
@@ -13,12 +13,12 @@ from jaxtyping import Num
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deimos.own import figures
-from deimos.own.files import Points
-from deimos.own.rounds import Round
+from deimos.label_next import figures
+from deimos.label_next.points import Points
+from deimos.label_next.rounds import Round
+from deimos.label_next.tables import MADE
 
 ROWS, IMAGES = 30, 96  # of the picks that are shown
-MADE = ("rank", "expected_improvement", "share", "model_says", "model_sd")
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1020px; margin: 2em auto;
   padding: 0 1em }
@@ -32,7 +32,8 @@ img { max-width: 100% } .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .87em }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e5e5e5;
   white-space: nowrap } td.n, th.n { text-align: right }
-code { font-size: .82em; letter-spacing: -.03em } .A { color: #029e73 }
+.wrap { white-space: normal } code { font-size: .82em; letter-spacing: -.03em }
+.A { color: #029e73 }
 .C { color: #0173b2 } .G { color: #de8f05 }
 .T { color: #cc3333 } footer { color: #777; font-size: .8em; margin-top: 2em }
 """
@@ -44,8 +45,10 @@ def page(
     pool: Points,
     x: Num[Tensor, "b *input"],
     about: Mapping[str, str],
+    understood: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The report as HTML. `x` are the picked points, `about` what was read and set."""
+    """The report as HTML. `x` are the picked points, `about` what was set, `understood` what was
+    read as what."""
     b, share = len(picks), found.share()
     half = next(i for i in range(1, b + 1) if sum(found.gains[:i]) >= sum(found.gains) / 2)
     worse = found.score <= found.naive if found.metric == "accuracy" else found.score >= found.naive
@@ -75,6 +78,7 @@ def page(
             '<p class="said">Picked by expected improvement: each is the point whose label would '
             "most lower the model's variance, summed over all the points that matter, given the "
             "labels of the picks before it.</p>",
+            *["<h2>What was read as what</h2>", table([("", ""), *escaped(understood)])],
             f'<div class="numbers">{told}</div>{warning}',
             "<h2>How much each pick adds, and where the picks lie</h2><p>Half of the batch's "
             f"expected improvement is that of its first {half}. Stop where a pick adds too little "
@@ -89,7 +93,7 @@ def page(
             f"<h2>The first {min(b, ROWS)} picks</h2>" if b > 1 else "<h2>The pick</h2>",
             f'<div class="wide">{table(listed(picks.head(ROWS), pool))}</div>',
             "<h2>What was read and set</h2>",
-            table([("", ""), *about.items()]),
+            table([("", ""), *escaped(about.items())]),
             "<footer>Made by deimos. All picks are in the table beside this page and in the record."
             "</footer></html>",
         ]
@@ -128,6 +132,11 @@ def letters(sequence: str) -> str:
         for base in sequence.upper()
     )
     return f"<code>{spans}</code>"
+
+
+def escaped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Rows of text as HTML, which breaks their lines."""
+    return [tuple(f'<span class="wrap">{html.escape(t)}</span>' for t in pair) for pair in pairs]
 
 
 def short(value: object) -> str:

@@ -15,7 +15,7 @@ from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 CLAIM = "The picked batch brings more accuracy than a random one of its size"
-MODULES = ("own_pool", "shared_masks", "own/second_round")  # beside the science: what decides it
+MODULES = ("own_pool", "shared_masks", "label_next/second_round")  # they decide it, too
 
 
 def first_labels(task: Task, schedule: Schedule, repeat: int) -> Int[Tensor, " N"]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from deimos.figures import Picture as Drawing
-from deimos.own.rounds import Picture
+from deimos.label_next.rounds import Picture
 
 BLUE, ORANGE, GREEN, GREY = (*sns.color_palette("colorblind", 3), (0.75, 0.75, 0.75))
 BASES = dict(zip("ACGT", (GREEN, BLUE, ORANGE, (0.8, 0.2, 0.2)), strict=True))

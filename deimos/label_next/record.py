@@ -7,13 +7,18 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
-from deimos.own.files import Points
-from deimos.own.rounds import Round
+from deimos.label_next.points import Points
+from deimos.label_next.rounds import Round
 from deimos.provenance import machine
 from deimos.record import executions, store
 
 EXPERIMENT = "your-own-pool"
 ABOUT = "Which points of your own pool to label next: a run a round, its picks and page as files."
+
+
+def check() -> None:
+    """Open the record; `ConnectionError` or ValueError if it cannot take a round."""
+    executions.experiment_id(EXPERIMENT)
 
 
 def log_round(

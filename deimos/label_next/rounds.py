@@ -19,11 +19,12 @@ from deimos import mc_dropout, own_pool
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
 from deimos.iteration import evaluate, fit
+from deimos.label_next.labels import Labels, held_out
+from deimos.label_next.networks import Settings
+from deimos.label_next.points import Points
+from deimos.label_next.repeats import known
 from deimos.members import Schedule, Streams
 from deimos.networks import Network
-from deimos.own.files import Points, known
-from deimos.own.labels import Labels, held_out
-from deimos.own.networks import Settings
 
 RANDOM_BATCHES = 5  # that the batch is compared with
 SHOWN = 1_500  # points of the pool in the picture
