@@ -21,7 +21,7 @@ from deimos.record.results import notes as notes
 from deimos.record.results import provenance as provenance
 from deimos.record.results import published as published
 from deimos.record.results import table as table
-from deimos.record.ui import links as links
 from deimos.record.saved_views import view as view
+from deimos.record.ui import links as links
 
 store_uri = store.uri

@@ -185,6 +185,7 @@ def test_what_decides_a_round_is_all_in_its_fingerprint_and_makes_it_due():
     named = {f"deimos/{name}.py" for name in second_round.MODULES}
     counted = {f"deimos.{name}" for name in provenance.SCIENCE} | {*map(dotted, map(Path, named))}
     used = {*chain(*map(imported_by, named))} & {*map(dotted, modules())}
+    used -= {"deimos.progress"}  # which shows how far a round has come, and decides nothing
     assert {"deimos.own_pool", "deimos.shared_masks"} <= counted and used <= counted
     rules = (ROOT / "Makefile").read_text().replace("\\\n", "")
     said = re.search(r"B1-your-own-pool.ipynb: \$\(addprefix deimos/,(.*?)\)", rules)[1].split()

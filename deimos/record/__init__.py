@@ -7,7 +7,9 @@
     alive        whether a process still lives, as its locks tell
     reading      which runs count, and how far each of them came
     results      all measurements as one tidy table, what was acquired, and from where
-    views        links and saved charts in MLflow's UI
+    saved_views  charts saved in MLflow's UI
+    ui           MLflow's UI served on this machine, and links into it
+    run_rows     whole runs as rows of MLflow's database
     archive      runs as one file, from one store to another
 
 What computes a number knows nothing of it: `loop` hands out iterations, `fleets` writes them.

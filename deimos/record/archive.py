@@ -18,9 +18,9 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
-from tqdm import tqdm
 
 from deimos.data import ROOT
+from deimos.progress import progress
 from deimos.record import executions, reading, run_rows, saved_views, store
 
 REFERENCES = ROOT / "mlruns" / "reference"
@@ -48,7 +48,7 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             told, values = [], []
-            for run in tqdm(runs, unit="run", desc=f"writing {file.name}", mininterval=1.0):
+            for run in progress(runs, unit="run", name=f"writing {file.name}"):
                 place = places[run.info.experiment_id]
                 told.append(_told(run, place.name, described[place.experiment_id]))
                 values += _values(run)
@@ -99,8 +99,7 @@ def _read(file: Path, scale: str | None, there: There) -> tuple[int, int]:
             by_run = _by_run(archive) if new else {}
             experiments = {run["experiment"]: run["experiment_tags"] for run in told}
             places = {name: _place(name, tags) for name, tags in experiments.items()}
-            about = dict(unit="run", desc=f"reading {file.name}", mininterval=1.0, disable=not new)
-            for run in tqdm(new, **about):
+            for run in progress(new, unit="run", name=f"reading {file.name}") if new else ():
                 if run["origin"] in there:
                     store.client().delete_run(there[run["origin"]][0])
                 if scale is not None:

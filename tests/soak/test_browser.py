@@ -28,7 +28,7 @@ OURS = {
     f"rgb({', '.join(str(round(255 * part)) for part in colour)})"
     for colour in figures._COLOURS.values()
 }
-RUNS = "(document.body.innerText.match(/(\\d+) matching run/) || [0, 0])[1] * 1"
+RUNS = "(document.body?.innerText.match(/(\\d+) matching run/) || [0, 0])[1] * 1"
 CURVES = "document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path.js-line').length"
 
 pytestmark = [
@@ -149,7 +149,7 @@ def test_every_experiment_opens_on_its_runs_without_the_assistant(links, tab):
     for address in links["experiment"]:
         tab.open(address)
         runs = tab.wait_for(RUNS)
-        assert "GenAI" in tab.value("document.body.innerText")  # the switch, which is not on it
+        assert "GenAI" in tab.value("document.body?.innerText")  # the switch, which is not on it
         assert json.loads(tab.value("localStorage['mlflow.workflowType_v1']")) == "machine_learning"
         assert json.loads(tab.value("localStorage['mlflow.assistant.panelOpen_v1']")) is False
         rows.append(("experiment", address.partition("#")[2], f"{runs} runs", ""))
@@ -162,7 +162,7 @@ def test_the_run_pages_show_their_run(links, tab, server):
     for address in by_experiment.values():  # the others are made alike, and asked for below
         id = address.rpartition("/")[2]
         tab.open(address)
-        tab.wait_for(f"document.body.innerText.includes('{id}')")
+        tab.wait_for(f"document.body?.innerText.includes('{id}')")
         tab.picture(ARTIFACTS / f"run-{id[:8]}.png")
     ids = {address.rpartition("/")[2] for address in links["run"]}
     ask = f"fetch('{server}/ajax-api/2.0/mlflow/runs/get?run_id=' + id).then(a => a.status)"
