@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from io import BytesIO
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -30,6 +31,7 @@ from deimos.record import archive, executions, reading, results, saved_views, st
 NOTEBOOKS = tracking.ROOT / "notebooks"
 CHARTS = {"figure-1": "improvement", "figure-A1": "ratio_3"}  # metrics of figures that have several
 KEPT = "The runs that this repository keeps"
+SUBJECT = ("experiment", "batch_size", "metric")  # in which a claim and its figure agree
 MAIN = "<main>"  # where the page's second part begins
 BUSY = RLock()  # one request at a time reads the record and draws
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
@@ -107,6 +109,7 @@ def _card(name: str, evidence: Evidence, state: str) -> Card | None:
         return None
     label = label_of(name)
     notebook = store.client().get_experiment(runs[0].info.experiment_id).name
+    is_executed = executed_page(notebook, evidence.scale) is not None
     return Card(
         name,
         label,
@@ -114,7 +117,7 @@ def _card(name: str, evidence: Evidence, state: str) -> Card | None:
         picture=f"/figures/{evidence.scale}/{name}.png?state={state}",
         view=_view(name, f"{label} ({evidence.scale})", runs, evidence.table),
         notebook_page=f"/notebooks/{notebook}.html?scale={evidence.scale}",
-        notebook=notebook,
+        notebook=notebook if is_executed else f"{notebook}, not executed here",
         claims=evidence.claims[[figure_of(claim) == name for claim in paper.CLAIMS]],
         runs=_addresses(runs),
     )
@@ -158,16 +161,13 @@ def figure_of(claim: paper.Claim) -> str | None:
     return None
 
 
-SUBJECT = ("experiment", "batch_size", "metric")
-
-
 def _addresses(runs: list) -> dict[str, dict[str, str]]:
     """The run pages by method, in the order of the paper's legends, and by repeat."""
     order, rows = [*paper.METHODS], []
     for run in runs:
         _, batch_size, method, repeat = reading.member(run)
-        is_simulation = run.data.tags.get("step") == "repeat"
-        name = f"batch size {batch_size}" if is_simulation else paper.METHODS.get(method, method)
+        name = paper.METHODS.get(method, method)
+        name = f"batch size {batch_size}" if _is_simulation(run) else name
         place = order.index(method) if method in order else len(order)
         address = ui.RUN.format(experiment=run.info.experiment_id, run=run.info.run_id)
         rows.append(((place, method, batch_size, repeat), name, ui.inside(address)))
@@ -180,16 +180,32 @@ def _addresses(runs: list) -> dict[str, dict[str, str]]:
 def colours(runs: Sequence[Any]) -> dict[str, str]:
     """The colours of our figures, for MLflow: of each method's group and of each run.
 
-    Variants, of which there are more than colours, get hues of their own.
+    Simulations, which differ in their batch size alone, have a colour of these each; variants, of
+    which there are more, hues of their own.
     """
     palette = sns.color_palette([*figures._COLOURS.values()]).as_hex()
     methods = dict(zip(figures._COLOURS, palette, strict=True))
     variants = sorted({run.data.tags["variant"] for run in runs if "variant" in run.data.tags})
     hues = dict(zip(variants, sns.husl_palette(len(variants)).as_hex(), strict=True))
-    by_group = {saved_views.group("method", method): hex for method, hex in methods.items()}
-    by_group |= {saved_views.group("variant", variant): hue for variant, hue in hues.items()}
-    names = {run.info.run_id: reading.member(run)[2] for run in runs}
-    return by_group | {id: (hues | methods).get(name, "#808080") for id, name in names.items()}
+    simulations = [run for run in runs if _is_simulation(run)]
+    sizes = sorted({run.data.tags["batch_size"] for run in simulations}, key=int)
+    by_size = {size: palette[at % len(palette)] for at, size in enumerate(sizes)}
+    groups = (("method", methods), ("variant", hues), ("batch_size", by_size))
+    shades = {
+        saved_views.group(tag, value): shade
+        for tag, by_value in groups
+        for value, shade in by_value.items()
+    }
+    for run in runs:
+        _, batch_size, name, _ = reading.member(run)
+        of_run = by_size.get(str(batch_size)) if _is_simulation(run) else (hues | methods).get(name)
+        shades[run.info.run_id] = of_run or "#808080"
+    return shades
+
+
+def _is_simulation(run: Any) -> bool:
+    """Whether a run has an instance a step (`fleets.log_instances`)."""
+    return run.data.tags.get("step") == "repeat"
 
 
 def parts() -> Iterator[str]:
@@ -218,16 +234,22 @@ def _rest(now: str, runs: list, shades: dict[str, str]) -> str:
     return "".join(page.partition(MAIN)[1:])
 
 
-def notebook_page(name: str, scale: str) -> str | None:
-    """A notebook as HTML, executed at `scale` if it was; None if there is no such notebook."""
-    if name not in {path.stem for path in NOTEBOOKS.glob("*.ipynb")}:
+def executed_page(notebook: str, scale: str) -> Path | None:
+    """The page of a notebook's last execution, if that was at this scale."""
+    page = NOTEBOOKS / "executed" / f"{notebook}.html"
+    status = page.with_suffix(".json")
+    if not (page.exists() and status.exists()):
         return None
-    executed = NOTEBOOKS / "executed" / f"{name}.html"
-    status = executed.with_suffix(".json")
-    if executed.exists() and status.exists():
-        if json.loads(status.read_text(encoding="utf-8"))["scale"] == scale:
-            return executed.read_text(encoding="utf-8")
-    return nbconvert.HTMLExporter().from_filename(str(NOTEBOOKS / f"{name}.ipynb"))[0]
+    return page if json.loads(status.read_text(encoding="utf-8"))["scale"] == scale else None
+
+
+def notebook_page(notebook: str, scale: str) -> str | None:
+    """A notebook as HTML, executed at `scale` if it was; None if there is no such notebook."""
+    if notebook not in {path.stem for path in NOTEBOOKS.glob("*.ipynb")}:
+        return None
+    if page := executed_page(notebook, scale):
+        return page.read_text(encoding="utf-8")
+    return nbconvert.HTMLExporter().from_filename(str(NOTEBOOKS / f"{notebook}.ipynb"))[0]
 
 
 def routes() -> list:

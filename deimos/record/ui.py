@@ -9,7 +9,7 @@ from typing import Any
 from deimos.record import saved_views, store
 
 RUNS = "/#/experiments/{id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-RUN = "/#/experiments/{experiment}/runs/{run}"
+RUN = "/#/experiments/{experiment}/runs/{run}/model-metrics"
 SHARED = "&viewStateShareKey={key}"
 INSIDE = "mlflow"  # the query that leads past our own page, which stands at the root here
 

@@ -29,6 +29,7 @@ OURS = {
     for colour in figures._COLOURS.values()
 }
 RUNS = "(document.body?.innerText.match(/(\\d+) matching run/) || [0, 0])[1] * 1"
+CHARTS = "document.querySelectorAll('.js-plotly-plot .trace').length"
 CURVES = "document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path.js-line').length"
 
 pytestmark = [
@@ -46,14 +47,14 @@ def port():
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A record with the kept runs, and the seconds that reading them took."""
+    """A record with the kept runs, and the processor's seconds that reading them took."""
     file = tmp_path_factory.mktemp("record") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
         archive.store.client()
-        start = time.monotonic()
+        start = time.process_time()
         assert archive.read_references() > 100
-        return file, time.monotonic() - start
+        return file, time.process_time() - start
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,7 @@ def links(tab, server):
     drawn = "[...document.images].every(i => i.complete && i.naturalWidth > 300)"
     tab.wait_for(drawn, limit=180)
     tab.picture(ARTIFACTS / "page.png", all_of_it=True)
+    (ARTIFACTS / "links.tsv").unlink(missing_ok=True)
     kinds = ("view", "run", "notebook", "experiment")
     ask = "[...document.querySelectorAll('a.{}')].map(a => a.href)"
     return {kind: tab.value(ask.format(kind)) for kind in kinds}
@@ -112,9 +114,18 @@ def note(rows):
         table.writelines("\t".join(map(str, row)) + "\n" for row in rows)
 
 
+def run_of(address):
+    """The id of the run that a link is to."""
+    return re.search("runs/([0-9a-f]{32})/", address)[1]
+
+
 def stays_here(tab, server):
     """Whether nothing but this server was asked for anything."""
     return all(re.match(rf"{server}/|data:|blob:|about:", address) for address in tab.requested)
+
+
+def test_reading_the_kept_runs_takes_seconds(kept):
+    assert kept[1] < 10  # five, as last seen; MLflow's own calls take thirty
 
 
 def test_the_page_has_every_figure_with_its_claims_and_asks_no_other_machine(links, tab, server):
@@ -152,24 +163,27 @@ def test_every_experiment_opens_on_its_runs_without_the_assistant(links, tab):
         assert "GenAI" in tab.value("document.body?.innerText")  # the switch, which is not on it
         assert json.loads(tab.value("localStorage['mlflow.workflowType_v1']")) == "machine_learning"
         assert json.loads(tab.value("localStorage['mlflow.assistant.panelOpen_v1']")) is False
-        rows.append(("experiment", address.partition("#")[2], f"{runs} runs", ""))
-    tab.picture(ARTIFACTS / "experiment.png")
+        charts = tab.wait_for(CHARTS)
+        rows.append(("experiment", address.partition("#")[2], f"{runs} runs", f"{charts} charts"))
+        tab.picture(ARTIFACTS / f"experiment-{re.search('experiments/([0-9]+)', address)[1]}.png")
     note(rows)
 
 
 def test_the_run_pages_show_their_run(links, tab, server):
+    rows = []
     by_experiment = {re.search("experiments/([0-9]+)/", a)[1]: a for a in links["run"]}
     for address in by_experiment.values():  # the others are made alike, and asked for below
-        id = address.rpartition("/")[2]
+        id = run_of(address)
         tab.open(address)
-        tab.wait_for(f"document.body?.innerText.includes('{id}')")
+        tab.wait_for(CHARTS)
+        rows.append(("run", id, tab.value("document.querySelector('h1, h2, h3').innerText"), ""))
         tab.picture(ARTIFACTS / f"run-{id[:8]}.png")
-    ids = {address.rpartition("/")[2] for address in links["run"]}
+    ids = {*map(run_of, links["run"])}
     ask = f"fetch('{server}/ajax-api/2.0/mlflow/runs/get?run_id=' + id).then(a => a.status)"
     script = f"Promise.all({json.dumps([*ids])}.map(id => {ask}))"
     answer = tab.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
     assert {*answer["result"]["value"]} == {200}
-    note([("runs", len(ids), "all there", "")])
+    note([*rows, ("runs", len(ids), "all there", "")])
 
 
 def test_the_notebooks_pages_show_the_notebook(links, tab):
