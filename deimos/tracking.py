@@ -2,6 +2,7 @@
 
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
 from deimos.record import store
+from deimos.record.archive import read_references as read_references
 from deimos.record.executions import SCALES as SCALES
 from deimos.record.executions import Experiment as Experiment
 from deimos.record.executions import close_execution as close_execution
