@@ -20,7 +20,6 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import nbconvert
 import pandas as pd
 import seaborn as sns
 
@@ -249,6 +248,8 @@ def notebook_page(notebook: str, scale: str) -> str | None:
         return None
     if page := executed_page(notebook, scale):
         return page.read_text(encoding="utf-8")
+    import nbconvert  # here, since few ask for it and it takes a second
+
     return nbconvert.HTMLExporter().from_filename(str(NOTEBOOKS / f"{notebook}.ipynb"))[0]
 
 
