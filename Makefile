@@ -138,11 +138,15 @@ $(SETTINGS): settings
 
 .PHONY: test
 test: $(ENV) ## the tests, in minutes and without a GPU
-	@$(PY) -m pytest -q --durations=10
+	@$(PY) -m pytest -q --durations=10 -m "not soak"
+
+.PHONY: soak
+soak: $(ENV) ## the slow tests, such as the record in a real browser (apt-get install chromium)
+	@$(PY) -m pytest -q --durations=10 -m soak
 
 .PHONY: ui
-ui: $(ENV) ## browse every run in MLflow on this machine alone (PORT)
-	@$(PY) -m deimos.tracking --ui $(PORT)
+ui: $(ENV) ## figures, claims and every run in a browser, on this machine alone (PORT)
+	@$(PY) -m deimos.browse $(PORT)
 
 .PHONY: lab
 lab: $(ENV) ## the notebooks in JupyterLab, on this machine alone

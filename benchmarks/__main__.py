@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from benchmarks.measured import Row
 from deimos import provenance
-from deimos.record import executions, store, views
+from deimos.progress import progress
+from deimos.record import executions, saved_views, store
 
 PARTS = (
     "training", "selection", "own_pool", "batchbald", "on_gpu", "k_center", "appendix_a",
@@ -39,7 +40,7 @@ def main() -> None:
     machine = provenance.machine()
     print(" · ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     with pd.option_context("display.width", 250, "display.max_colwidth", 100):
-        parts = [measure(part, given.full) for part in tqdm(given.parts or PARTS, unit="part")]
+        parts = [measure(part, given.full) for part in progress(given.parts or PARTS, unit="part")]
     print(f"Kept as the run {keep(pd.concat(parts), machine, given.full)} of `benchmarks`: make ui")
 
 
@@ -62,7 +63,7 @@ def keep(table: pd.DataFrame, machine: dict[str, str], full: bool) -> str:
     run = client.create_run(place, tags={"kind": "benchmark", **machine}, run_name=name)
     now, points = int(time.time() * 1000), []
     for row in table.itertuples():
-        label = views.key(f"{row.what} {row.against}")
+        label = saved_views.key(f"{row.what} {row.against}")
         values = {f"seconds/{label}": row.seconds, f"times/{label}": row.times}
         points += [Metric(name, x, now, 0) for name, x in values.items() if x == x]
     store.log_metrics(run.info.run_id, points)

@@ -17,11 +17,13 @@
     calibration            how dropout, weight decay and noise are chosen (App. E)
     members, iteration     what a run is; label, fit, evaluate, acquire, once
     loop (limits)          the same to the end, for a fleet of runs
+    progress               a bar in terminals and notebooks, a line now and then in a log
     tracking, record       the record in MLflow: one door for notebooks, and what is behind it
     provenance             the code, commit and machine that a result depends on
     stats, verdicts        the paper's tests and ours, and what they say of each claim
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
+    browse, front_page     the page that `make ui` opens on, before MLflow's own
     engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
     own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
     label_next             the same for files, as `python -m deimos select`

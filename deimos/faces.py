@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from deimos import image_files, stand_ins
 from deimos.data import ROOT, Task, checksum, data_folder
 from deimos.downloads import fetch, told, whole
 from deimos.image_files import images_in, is_image, is_left_behind
+from deimos.progress import progress
 from deimos.splits import hold_out
 
 UTKFACE_ARCHIVE = "UTKFace.tar.gz"
@@ -222,5 +222,5 @@ def _write_decoded(file: Path, images: dict[str, bytes]) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), 3, SIDE, SIDE)}
     with file.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        for name, content in tqdm(images.items(), desc="decoding faces", unit="image"):
+        for name, content in progress(images.items(), name="decoding faces", unit="image"):
             stream.write(decode(name, content).tobytes())

@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from tqdm import tqdm
 
 from deimos import limits
 from deimos.data import Task
 from deimos.iteration import Begun, Build, finish, fit_in_step, iterate
 from deimos.members import Iteration, Member, Schedule, fitting_here
 from deimos.networks import Network
+from deimos.progress import progress
 
 Ended = tuple[Member, Iteration | BaseException]  # who, and what came of it
 
@@ -51,7 +51,7 @@ def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iter
     try:
         with (
             closing(ended),
-            tqdm(total=total, unit="label", desc=task.name, mininterval=1.0) as bar,
+            progress(total=total, unit="label", name=task.name) as bar,
         ):
             for member, outcome in ended:
                 if isinstance(outcome, BaseException):

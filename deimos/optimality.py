@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from deimos.expected_improvement import (
     covariance,
@@ -20,6 +19,7 @@ from deimos.expected_improvement import (
     variance_removed,
 )
 from deimos.fast_selection import one_thread
+from deimos.progress import progress
 
 # The covariance printed in App. A, where greed removes 16.9 and the best pair of points 19.6.
 EXAMPLE = torch.tensor([[9.0, 3, 2], [3, 2, 3], [2, 3, 9]], dtype=torch.float64).view(3, 1, 3, 1)
@@ -53,7 +53,7 @@ def greedy_ratios(V: Float[Tensor, "I S 1 S 1"], batch_size: int) -> list[float]
     ) as pool:
         chunks = V.split(AT_ONCE)
         name = f"batch size {batch_size}"
-        bar = tqdm(pool.map(ratios, chunks), desc=name, total=len(chunks))
+        bar = progress(pool.map(ratios, chunks), name=name, total=len(chunks), unit="chunk")
         return [ratio for chunk in bar for ratio in chunk]
 
 

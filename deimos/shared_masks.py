@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
-from tqdm import tqdm
 
 from deimos.fast_selection import one_thread
 from deimos.networks import Network
+from deimos.progress import progress
 
 WHOLE_CHANNELS = nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 SMALL = 2**20  # weights of a head whose passes are too short for several cores
@@ -52,7 +52,7 @@ def predict(
     ]
     kept: list[Masks] = [{} for _ in range(n_masks)]
     found, split, done = torch.empty(n_masks, 0, 0), None, 0
-    with evaluating(model, trunk), tqdm(total=total, unit="point", desc="predicting") as bar:
+    with evaluating(model, trunk), progress(total=total, unit="point", name="predicting") as bar:
         for x in inputs:
             x = x.to(weight.device)
             if x.is_floating_point() and weight.is_floating_point():

@@ -1,12 +1,7 @@
-"""The record in MLflow, for notebooks: everything they write to it and read back, by one name.
-
-Run as a program it opens the record in MLflow's UI.
-"""
-
-import argparse
+"""The record in MLflow, for notebooks: everything they write to it and read back, by one name."""
 
 from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
-from deimos.record import executions, store, views
+from deimos.record import store
 from deimos.record.archive import REFERENCES as REFERENCES
 from deimos.record.archive import read_references as read_references
 from deimos.record.evidence import Evidence as Evidence
@@ -31,17 +26,7 @@ from deimos.record.points import initial_ids as initial_ids
 from deimos.record.reading import REFERENCE as REFERENCE
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import table as table
-from deimos.record.store import uri as store_uri
-from deimos.record.views import links as links
-from deimos.record.views import view as view
+from deimos.record.saved_views import view as view
+from deimos.record.ui import links as links
 
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description="Browse the record in MLflow's UI.")
-    arguments.add_argument("--ui", type=int, metavar="PORT", required=True)
-    port = arguments.parse_args().ui
-    executions.end_the_dead({})
-    if store.sqlite_file(store_uri()) == store.own_file():  # no record elsewhere is added to
-        read_references()
-    print(*links(port), sep="\n", flush=True)
-    if not store_uri().startswith("http"):  # that server shows its own
-        views.serve(store_uri(), store.artifact_location(store_uri(), ""), port)
+store_uri = store.uri

@@ -1,14 +1,21 @@
 """Runs go from one store to another; nothing of them changes, and none comes twice."""
 
+import base64
+import json
 import shutil
+import signal
+import sqlite3
 import zipfile
+import zlib
+from contextlib import closing
 
 import pandas as pd
 import pytest
 import tiny
+from mlflow.entities import Metric
 
 from deimos import tracking
-from deimos.record import archive, reading, store
+from deimos.record import archive, executions, reading, run_rows, saved_views, store
 
 
 @pytest.fixture
@@ -104,6 +111,133 @@ def test_a_reading_that_was_interrupted_is_made_good(exported, use, monkeypatch)
             archive.read(exported)
     assert archive.read(exported) == (len(tiny.METHODS) + 1, 0)
     assert {run.info.status for run in reading.search()} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("last", [1, 3, 6, 9, 14])
+def test_a_reading_that_was_killed_is_made_good(exported, use, tmp_path, last):
+    before, n = by_name(reading.search()), len(tiny.METHODS) + 1
+    use("there")
+    killed = tiny.started(tmp_path / "there/mlflow.db", what=read_and_die, file=exported, last=last)
+    assert tiny.ended(killed) == -signal.SIGKILL
+    assert 0 < sum(archive.read(exported)) == n
+    assert by_name(reading.search()) == before
+    assert archive.read(exported) == (0, n)
+
+
+def read_and_die(file):
+    """Read an archive; in a process that is killed meanwhile."""
+    archive.read(file)
+
+
+def test_rows_are_what_mlflows_own_calls_would_have_written(exported, use, monkeypatch, tmp_path):
+    kept = {}
+    for way in ("rows", "calls"):
+        use(way)
+        with monkeypatch.context() as patch:
+            if way == "calls":
+                patch.setattr(run_rows, "database", lambda: None)
+            archive.read(exported)
+        kept[way] = {table: rows(tmp_path / way / "mlflow.db", table) for table in TABLES}
+    for table in TABLES:
+        assert kept["rows"][table] == kept["calls"][table], table
+    assert all(kept["rows"].values())
+
+
+TABLES = ("runs", "tags", "params", "metrics", "latest_metrics", "datasets", "inputs")
+
+
+def rows(database, table):
+    """All of a table, each store's own ids and places replaced by the runs' names."""
+    with closing(sqlite3.connect(database)) as connection:
+        names = dict(connection.execute("SELECT run_uuid, name FROM runs"))
+        names |= dict(connection.execute("SELECT dataset_uuid, name FROM datasets"))
+        of_input = connection.execute("SELECT input_uuid, destination_id FROM inputs").fetchall()
+        names |= {own: f"input of {names[run]}" for own, run in of_input}
+        names |= {
+            f"{database.parent}/artifacts/04-tiny/{id}/artifacts": f"files of {name}"
+            for id, name in names.items()
+        }
+        found = connection.execute(f"SELECT * FROM {table}").fetchall()
+    return sorted([[names.get(value, value) for value in row] for row in found], key=repr)
+
+
+def test_values_that_no_database_has_are_stored_as_mlflow_stores_them(use):
+    use("here")
+    place = executions.experiment_id("numbers")
+    about = {"name": "odd", "status": "FINISHED", "start_time": 1, "end_time": 2, "params": {}}
+    about |= {"tags": {}, "datasets": []}
+    odd = [float("inf"), float("-inf"), float("nan"), 0.1, 0.1]
+    values = pd.DataFrame({"metric": "x", "step": [0, 1, 2, 3, 3], "timestamp": 7, "value": odd})
+    id = run_rows.add(run_rows.database(), place, "/nowhere", about, values)
+    twin = store.client().create_run(place).info.run_id
+    store.log_metrics(twin, [Metric("x", v, 7, s) for v, s in zip(odd, values.step, strict=True)])
+    one, other = (
+        [(p.step, repr(p.value)) for p in store.client().get_metric_history(run, "x")]
+        for run in (id, twin)
+    )
+    assert sorted(one) == sorted(other) and len(one) == 4
+    assert store.client().get_run(id).data.metrics == {"x": 0.1}
+
+
+@pytest.fixture
+def with_views(use, tmp_path):
+    """An archive of a store with a view of its runs and one of runs that are there no more."""
+    use("here")
+    tiny.experiment(repeats=1)
+    place = store.client().get_experiment_by_name("04-tiny").experiment_id
+    tracking.view(
+        tracking.Experiment("04-tiny", place, "smoke", ""), "Figure 0", "moons", 4, METRIC
+    )
+    (saved,) = [
+        tag for name, tag in store.client().get_experiment(place).tags.items() if "View" in name
+    ]
+    name, state = saved_views.state_of(saved)
+    empty = json.loads(saved) | {"name": "Figure 9 (smoke)"}
+    state["searchFilter"] = state["searchFilter"].replace("'moons'", "'suns'")
+    empty["state"] = (
+        "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    )
+    key = saved_views.TAG + "figure-9-smoke"
+    store.client().set_experiment_tag(place, key, json.dumps(empty))
+    for execution in reading.search(kind="execution"):
+        tracking.close_execution(execution.info.run_id, "finished")
+    file = tmp_path / "viewed.zip"
+    archive.write(file)
+    return file
+
+
+METRIC = "test/accuracy"
+
+
+def views():
+    tags = store.client().get_experiment_by_name("04-tiny").tags
+    return dict(saved_views.state_of(tags[tag]) for tag in tags if saved_views.TAG in tag)
+
+
+def test_views_without_runs_are_neither_carried_nor_listed(with_views, use):
+    assert {*views()} == {"Figure 0 (smoke)", "Figure 9 (smoke)"}
+    listed = [line for line in tracking.links() if "Figure" in line]
+    assert len(listed) == 1 and "Figure 0 (smoke)" in listed[0]
+    _, runs = archive.contents(with_views)
+    tags = [name for run in runs.values() for name in run["experiment_tags"] if "View" in name]
+    assert {*tags} == {saved_views.TAG + "figure-0-smoke"}
+    saved_views.prune()
+    assert {*views()} == {"Figure 0 (smoke)"}
+    use("there")
+    archive.read(with_views)
+    assert {*views()} == {"Figure 0 (smoke)"}
+
+
+def test_a_view_of_kept_runs_shows_them_at_their_own_scale(with_views, use):
+    use("there")
+    archive.read(with_views, scale="reference")
+    ((name, state),) = views().items()
+    assert name == "Figure 0 (reference)"
+    place = store.client().get_experiment_by_name("04-tiny").experiment_id
+    shown = store.client().search_runs([place], state["searchFilter"])
+    kept = reading.search(kind="run", scale="reference")
+    assert {run.info.run_id for run in shown} == {run.info.run_id for run in kept}
+    assert len(shown) == len(tiny.METHODS) and state["compareRunCharts"][0]["range"]
 
 
 def test_kept_runs_stand_apart_from_the_users_own(exported, use, tmp_path, monkeypatch):

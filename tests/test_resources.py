@@ -151,7 +151,7 @@ def test_the_ui_serves_this_machine_alone_and_when_it_dies_nothing_recorded_is_l
 ):
     port = free_port()
     at = f"http://127.0.0.1:{port}"
-    ui = [sys.executable, "-m", "deimos.tracking", "--ui", str(port)]
+    ui = [sys.executable, "-m", "deimos.browse", str(port)]
     quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
     server = subprocess.Popen(ui, env=environment, **quiet)
@@ -159,6 +159,7 @@ def test_the_ui_serves_this_machine_alone_and_when_it_dies_nothing_recorded_is_l
         tiny.wait_until(lambda: answer(f"{at}/health") == 200, server)
         assert listening(port) == {"0100007F"}  # 127.0.0.1
         search = f"{at}/api/2.0/mlflow/experiments/search?max_results=9"
+        assert answer(at) == 200 and answer(at, Host="elsewhere.example") == 403
         assert answer(search) == 200 and answer(search, Host="elsewhere.example") == 403
         assert answer(f"{at}/ajax-api/3.0/mlflow/assistant/config") == 404  # no shell for anybody
         driver = execution(notebook, at)

@@ -24,7 +24,7 @@ from deimos import tracking
 from deimos.data import Task
 from deimos.members import Iteration, Schedule
 from deimos.provenance import code_fingerprint
-from deimos.record import fleets, store
+from deimos.record import fleets, saved_views, store
 
 SCHEDULE = Schedule(
     batch_size=2,
@@ -477,6 +477,20 @@ def test_the_saved_view_shows_the_mean_of_each_method_over_the_repeats_of_the_ta
     link = next(line for line in tracking.links(5001) if "Figure 3a (quick): " in line)
     assert f"http://127.0.0.1:5001/#/experiments/{experiment.id}/runs?" in link
     assert link.endswith(f"&viewStateShareKey={key}")
+
+
+def test_a_long_runs_first_steps_may_lie_outside_of_its_chart(notebook, task, database):
+    experiment = notebook()
+    points = [(n, 0.5 if n < 2 else 0.9 + n / 1000) for n in range(40)]
+    run(experiment, task, repeats=1)
+    runs = tracking.store.client().search_runs([experiment.id], "tags.kind = 'run'")
+    for metric, whole in (("test/accuracy", False), ("time/fit_seconds", True)):
+        key = saved_views.write(experiment.id, f"Long {metric}", metric, runs, points)
+        saved = MlflowClient(f"sqlite:///{database}").get_experiment(experiment.id)
+        _, state = saved_views.state_of(saved.tags[saved_views.TAG + key])
+        edges = state["compareRunCharts"][0]["range"]
+        assert (edges["yMin"] < 0.5) == whole and edges["yMin"] < 0.904
+        assert edges["yMax"] > 0.939 and edges["xMin"] < 0 and edges["xMax"] > 39
 
 
 def test_every_run_and_experiment_has_a_description_and_a_source(notebook, task, database):

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from deimos import mc_dropout, own_pool
 from deimos.data import Task
@@ -25,6 +24,7 @@ from deimos.label_next.points import Points
 from deimos.label_next.repeats import known
 from deimos.members import Schedule, Streams
 from deimos.networks import Network
+from deimos.progress import progress
 
 RANDOM_BATCHES = 5  # that the batch is compared with
 SHOWN = 1_500  # points of the pool in the picture
@@ -198,7 +198,7 @@ def fitted(
     everything = torch.arange(len(task.x), device=task.x.device)
     steps = [-(-len(ids) // settings.minibatch) for ids in (task.train_ids, everything)]
     with (
-        tqdm(total=settings.epochs * sum(steps), unit="step", desc="fitting") as bar,
+        progress(total=settings.epochs * sum(steps), unit="step", name="fitting") as bar,
         ThreadPoolExecutor(
             1 if task.x.is_cuda else 2, initializer=torch.set_num_threads, initargs=(1,)
         ) as threads,

@@ -8,7 +8,10 @@
     reading      which runs count, and how far each of them came
     results      all measurements as one tidy table, what was acquired, and from where
     points       what a run began with and is tested on, and what it said of its picks
-    views        links and saved charts in MLflow's UI
+    evidence     the table of an experiment with what its runs rest on
+    saved_views  charts saved in MLflow's UI
+    ui           MLflow's UI served on this machine, and links into it
+    run_rows     whole runs as rows of MLflow's database
     archive      runs as one file, from one store to another
 
 What computes a number knows nothing of it: `loop` hands out iterations, `fleets` writes them.

@@ -18,13 +18,16 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
-from tqdm import tqdm
 
 from deimos.data import ROOT
-from deimos.record import executions, reading, store
+from deimos.progress import progress
+from deimos.record import executions, reading, run_rows, saved_views, store
 
 REFERENCES = ROOT / "mlruns" / "reference"
 ORIGIN = "origin"  # the tag of a copy: the id of the run it is of
+
+COLUMNS = ["run", "metric", "step", "timestamp", "value"]
+NOTHING = pd.DataFrame([], columns=COLUMNS)
 
 There = dict[str, tuple[str, int]]  # origin → id and end of the store's run
 
@@ -38,16 +41,20 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
     client = store.client()
     places = {found.experiment_id: found for found in client.search_experiments(max_results=50_000)}
     runs = [run for run in reading.search(list(places), **tags) if _is_own(run)]
+    ids = {run.info.run_id for run in runs}
+    used = {run.info.experiment_id for run in runs}
+    described = {id: _of_these(ids, places[id]) for id in used}
     part = file.with_name(f"{file.name}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             told, values = [], []
-            for run in tqdm(runs, unit="run", desc=f"writing {file.name}", mininterval=1.0):
-                told.append(_told(run, places[run.info.experiment_id]))
+            for run in progress(runs, unit="run", name=f"writing {file.name}"):
+                place = places[run.info.experiment_id]
+                told.append(_told(run, place.name, described[place.experiment_id]))
                 values += _values(run)
                 if artifacts:
                     _pack(run, archive)
-            table = pd.DataFrame(values, columns=["run", "metric", "step", "timestamp", "value"])
+            table = pd.DataFrame(values, columns=COLUMNS)
             archive.writestr("runs.json", json.dumps(told, indent=1, ensure_ascii=False))
             archive.writestr("metrics.csv", table.to_csv(index=False))
         part.replace(file)
@@ -89,19 +96,45 @@ def _read(file: Path, scale: str | None, there: There) -> tuple[int, int]:
         with zipfile.ZipFile(file) as archive:
             told = json.loads(archive.read("runs.json"))
             new = [run for run in told if there.get(run["origin"], ("", -1))[1] < run["end_time"]]
-            values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str}) if new else None
-            by_run = dict(list(values.groupby("run"))) if new else {}
-            about = dict(unit="run", desc=f"reading {file.name}", mininterval=1.0, disable=not new)
-            for run in tqdm(new, **about):
+            by_run = _by_run(archive) if new else {}
+            experiments = {run["experiment"]: run["experiment_tags"] for run in told}
+            places = {name: _place(name, tags) for name, tags in experiments.items()}
+            for run in progress(new, unit="run", name=f"reading {file.name}") if new else ():
                 if run["origin"] in there:
                     store.client().delete_run(there[run["origin"]][0])
                 if scale is not None:
                     run["tags"]["scale"] = scale
-                id = _add(run, by_run.get(run["origin"], values.head(0)), archive)
+                values = by_run.get(run["origin"], NOTHING)
+                id = _add(run, values, places[run["experiment"]], archive)
                 there[run["origin"]] = id, run["end_time"]
+            for name, tags in experiments.items():
+                for saved in (tags[tag] for tag in sorted(tags) if _is_view(tag)):
+                    saved_views.carry(places[name].experiment_id, saved, scale)
     except (zipfile.BadZipFile, KeyError, ValueError) as problem:
         raise ValueError(f"{file} is no archive of runs, or is damaged: {problem}") from problem
     return len(new), len(told) - len(new)
+
+
+def _by_run(archive: zipfile.ZipFile) -> dict[str, pd.DataFrame]:
+    """What each run measured, to the last bit, which not every pandas reads."""
+    values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str})
+    values = values.assign(value=[float(value) for value in values.value])
+    return dict(list(values.groupby("run")))
+
+
+def _place(name: str, tags: dict[str, str]) -> Any:
+    """An experiment, made if it is missing, with what describes it but for its views."""
+    client, id = store.client(), executions.experiment_id(name)
+    there = client.get_experiment(id)
+    for tag, value in tags.items():
+        if tag not in there.tags and not _is_view(tag):
+            client.set_experiment_tag(id, tag, value)
+    return there
+
+
+def _is_view(tag: str) -> bool:
+    """Whether an experiment's tag is a view: of runs of the store where it was saved."""
+    return tag.startswith(saved_views.TAG)
 
 
 def _is_own(run: Any) -> bool:
@@ -113,7 +146,17 @@ def _origin(run: Any) -> str:
     return run.data.tags.get(ORIGIN, run.info.run_id)
 
 
-def _told(run: Any, experiment: Any) -> dict:
+def _of_these(ids: set[str], experiment: Any) -> dict[str, str]:
+    """An experiment's tags, without the views that show none of these runs."""
+    return {
+        name: tag
+        for name, tag in experiment.tags.items()
+        if not _is_view(name)
+        or ids & {run.info.run_id for run in saved_views.shown(experiment.experiment_id, tag)}
+    }
+
+
+def _told(run: Any, experiment: str, experiment_tags: dict[str, str]) -> dict:
     """What describes a run, but for its metrics and files."""
     chips = [chip.dataset for chip in run.inputs.dataset_inputs]
     return {
@@ -122,8 +165,8 @@ def _told(run: Any, experiment: Any) -> dict:
         "status": run.info.status,
         "start_time": run.info.start_time,
         "end_time": run.info.end_time,
-        "experiment": experiment.name,
-        "experiment_tags": experiment.tags,
+        "experiment": experiment,
+        "experiment_tags": experiment_tags,
         "params": run.data.params,
         "tags": run.data.tags,
         "datasets": [[data.name, data.digest, data.source_type, data.source] for data in chips],
@@ -147,33 +190,41 @@ def _pack(run: Any, archive: zipfile.ZipFile) -> None:
                     archive.write(file, f"artifacts/{_origin(run)}/{name}")
 
 
-def _add(told: dict, values: pd.DataFrame, archive: zipfile.ZipFile) -> str:
+def _add(told: dict, values: pd.DataFrame, place: Any, archive: zipfile.ZipFile) -> str:
     """A run as it was, and its id; it has no end before all of it is there."""
-    client, place = store.client(), executions.experiment_id(told["experiment"])
-    there = client.get_experiment(place).tags
-    for name in told["experiment_tags"].keys() - there.keys():
-        client.set_experiment_tag(place, name, told["experiment_tags"][name])
-    tags = {**told["tags"], ORIGIN: told["origin"]}
-    id = client.create_run(place, told["start_time"], tags, told["name"]).info.run_id
-    client.log_batch(id, params=[Param(name, value) for name, value in told["params"].items()])
-    for data in told["datasets"]:
-        client.log_inputs(id, [DatasetInput(Dataset(*data))])
-    points = [
-        Metric(row.metric, float(row.value), row.timestamp, row.step) for row in values.itertuples()
-    ]
-    store.log_metrics(id, points)
     inside = f"artifacts/{told['origin']}/"
     names = [name for name in archive.namelist() if name.startswith(inside)]
     if any(".." in PurePosixPath(name).parts for name in names):
         raise ValueError(f"{told['name']} has a file outside its own folder")
+    told = told | {"tags": {**told["tags"], ORIGIN: told["origin"]}}
+    if behind := run_rows.database():
+        whole = {} if names == [] else {"status": "RUNNING", "end_time": None}
+        where = place.experiment_id, place.artifact_location
+        id = run_rows.add(behind, *where, told | whole, values)
+        if not whole:
+            return id
+    else:
+        id = _log(told, values, place.experiment_id)
     if names:
         with tempfile.TemporaryDirectory() as folder:
             for name in names:
                 file = Path(folder) / name.removeprefix(inside)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(archive.read(name))
-            client.log_artifacts(id, folder)
-    client.set_terminated(id, told["status"], told["end_time"])
+            store.client().log_artifacts(id, folder)
+    store.client().set_terminated(id, told["status"], told["end_time"])
+    return id
+
+
+def _log(told: dict, values: pd.DataFrame, place: str) -> str:
+    """A run by MLflow's own calls, as a server takes it; it still runs, as it were."""
+    client = store.client()
+    id = client.create_run(place, told["start_time"], told["tags"], told["name"]).info.run_id
+    client.log_batch(id, params=[Param(name, value) for name, value in told["params"].items()])
+    for data in told["datasets"]:
+        client.log_inputs(id, [DatasetInput(Dataset(*data))])
+    rows = values.itertuples()
+    store.log_metrics(id, [Metric(row.metric, row.value, row.timestamp, row.step) for row in rows])
     return id
 
 
