@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.measured import Row, alone, fresh
 from deimos.batchbald import batchbald, batchbald_with_information
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs
 
 CONFIGURATIONS, J = 10_000, 50
 TINY = 20, 3, 2

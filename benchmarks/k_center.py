@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks.measured import Row
 from deimos import data, k_center, mc_dropout, networks, training
+from deimos.beliefs import Beliefs
 from deimos.fast_selection import one_thread
-from deimos.mc_dropout import Beliefs
 
 N_CANDIDATES, BATCH_SIZE, WIDTH = 2500, 25, 128
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from benchmarks import batchbald, selection
 from benchmarks.measured import Row, seconds
+from deimos.beliefs import Beliefs
 from deimos.expected_improvement import select
-from deimos.mc_dropout import Beliefs
 
 SIZES = [(5_000, 200, 1), (2_000, 25, 10), (60_000, 25, 10), (1_000_000, 200, 1)]
 

@@ -4,7 +4,7 @@
     fast_selection         the same greedy batch without the covariance matrix, exact
     inputs                 what both are given, checked
     optimality             greedy against the best batch (App. A)
-    mc_dropout             J masks drawn once and shared by every point
+    mc_dropout (beliefs)   J masks drawn once and shared by every point
     networks, training     the paper's nets, and how they are fitted from scratch
     together (all_trunks, tap_pooling)
                            the same for a fleet in step, and in the forms that a GPU is fastest at
@@ -35,4 +35,5 @@ Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in reg
 n candidates · b batch size · `noise` τ⁻¹ · `smoothing` τ_s⁻¹ · `decay` C, with λ = C/N.
 """
 
+from deimos.own_pool import prepare as prepare
 from deimos.own_pool import select_batch as select_batch

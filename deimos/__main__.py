@@ -20,6 +20,7 @@ from deimos.own import examples, files, networks, record, report, rounds
 from deimos.own.labels import Labels, labels_of
 from deimos.own.tables import Columns
 from deimos.record import store
+from deimos.training import PRECISIONS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--masks", type=int, help="dropout masks, J; as the batch needs unless given")
     add.add_argument("--noise", type=float, help="variance of a label; a share of the model's else")
     add.add_argument("--sample", type=int, help="so many points of the pool, at random")
+    add.add_argument("--precision", choices=tuple(PRECISIONS), default="float32", help="of the fit")
     add.add_argument("--seed", type=int, default=0)
     show = commands.add_parser("example", help="write files to try it on")
     show.add_argument("folder", type=Path)
@@ -68,6 +70,7 @@ def select(given: argparse.Namespace) -> None:
     found = rounds.run(
         pool, labelled, labels, given.batch, settings, n_masks=masks, noise=given.noise,
         seed=given.seed, matters=data.get("matters"), sample=given.sample,
+        precision=given.precision,
     )  # fmt: skip
     picks = table_of(found, pool, labels, columns)
     page = given.out.with_suffix(".html")
@@ -80,6 +83,7 @@ def select(given: argparse.Namespace) -> None:
         "epochs": settings.epochs,
         "decay": settings.decay,
         "optimiser": settings.optimiser,
+        "precision": given.precision,
         "masks": masks,
         "noise": "a share of the dropout variance" if given.noise is None else given.noise,
         "sample": given.sample or "all",

@@ -2,7 +2,8 @@
 
 All are called alike, `acquire(beliefs, batch_size, rng) -> positions`, and are handed no label.
 Each scores points one by one and takes the best; ties go to the lowest position. The two sampling
-functions of Kirsch et al. (2023) take points at random instead, good ones more often.
+functions of Kirsch et al. (2023) take points at random instead, good ones more often. BatchBALD,
+which scores batches, stands in `batchbald.py` and is one of them all the same.
 
 Axes:  J dropout masks · S sample points · c outputs (1 in regression) · n candidates · b batch size
 """
@@ -14,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from deimos.batchbald import batchbald as batchbald
+from deimos.beliefs import Beliefs, enough, entropy
 from deimos.inputs import check_predictions
-from deimos.mc_dropout import Beliefs
 
 Score = Callable[[Beliefs], Float[Tensor, " S"]]
 
@@ -80,11 +82,6 @@ def softmax_sampling(
     return _best(beta * scores + _gumbel(scores, rng), beliefs, batch_size)
 
 
-def entropy(probabilities: Float[Tensor, "*S c"]) -> Float[Tensor, "*S"]:
-    """Shannon entropy −Σ p log p in nats; a probability of 0 contributes 0."""
-    return -torch.special.xlogy(probabilities, probabilities).sum(-1)
-
-
 def _best(scores: Float[Tensor, " S"], beliefs: Beliefs, batch_size: int) -> Int[Tensor, " b"]:
     candidates = enough(beliefs, batch_size)
     # A stable sort leaves equal scores in order of position.
@@ -100,13 +97,3 @@ def _known(beliefs: Beliefs) -> Float[Tensor, "J S c"]:
     """The predictions in double precision; ValueError where NaN would be taken for the best."""
     check_predictions(beliefs.predictions)
     return beliefs.predictions.double()
-
-
-def enough(beliefs: Beliefs, batch_size: int) -> Int[Tensor, " n"]:
-    """The candidates, each once and in order; ValueError if too few for the batch, or it empty."""
-    candidates = beliefs.candidates.unique()
-    if not 1 <= batch_size <= len(candidates):
-        raise ValueError(
-            f"a batch of {batch_size} cannot be drawn from {len(candidates)} candidates"
-        )
-    return candidates

@@ -27,11 +27,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.baselines import enough, entropy
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs, enough, entropy
 
 SMALLEST = 1e-30  # stands for a probability of 0, whose logarithm would be infinite
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}  # nats that rounding may cost a gain
+ROWS = 1024  # configurations whose labels are drawn at a time
 BLOCK = {"cpu": (512, 256), "cuda": (4096, 16384)}  # configurations × labels worked on at a time
 
 
@@ -51,12 +51,7 @@ def batchbald_with_information(
     While there are at most `n_configurations` they are enumerated; after that so many are drawn,
     rounded up to a multiple of J. Gains that rounding cannot tell apart are ties: the lowest wins.
     """
-    candidates = enough(beliefs, batch_size)
-    if n_configurations < 1:
-        raise ValueError(f"got {n_configurations=}, wanted 1 or more")
-    if not (beliefs.predictions.sum(-1) - 1).abs().max() <= 1e-3:
-        raise ValueError("got predictions that do not sum to 1, wanted class probabilities")
-    P = beliefs.predictions[:, candidates].double().clamp_min_(SMALLEST)
+    candidates, P = _probabilities(beliefs, batch_size, n_configurations)
     J, _, c = P.shape
     H = entropy(P)
     n_each = math.ceil(n_configurations / J)  # configurations drawn from each mask
@@ -84,6 +79,70 @@ def batchbald_with_information(
             weights = torch.full_like(log_joint[:, 0], 1 / len(log_joint))
         for i in new:
             log_joint = log_joint + P[:, i].log()[:, draw_labels(P[:, i], n_each, rng)].T
+
+
+@torch.no_grad()
+def batchbald_authors(
+    beliefs: Beliefs, batch_size: int, rng: np.random.Generator, n_configurations: int = 10_000
+) -> Int[Tensor, " b"]:
+    """The batch by the authors' estimator, which draws its configurations anew at every pick.
+
+    After the first point, BALD's, the one is picked that has the largest
+
+        mean_ŷ H(Σ_j w_j p_j(y_i)) − mean_j H(p_j(y_i)),
+
+    over independent draws of a mask and of labels from it. That is `gains` and, beside it, what the
+    masks' shares in the draws are off 1/J: once the masks are told apart this noise alone is left,
+    and it favours points whose entropy differs between masks, uncertain ones on the whole.
+    """
+    candidates, P = _probabilities(beliefs, batch_size, n_configurations)
+    H, log_P = entropy(P), P.log()
+    picked: list[int] = []
+    while True:
+        w = log_joint_anew(P, log_P, picked, n_configurations, rng).softmax(1)
+        dtype = torch.float32 if picked else torch.float64
+        weights = torch.full_like(w[:, 0], 1 / len(w))
+        _, gain = gains(w, weights, P, H, dtype)
+        score = gain + (weights @ w - 1 / len(P)) @ H
+        score[picked] = -torch.inf
+        picked.append((score >= score.max() - TOLERANCE[dtype]).nonzero()[0].item())
+        if len(picked) == batch_size:
+            return candidates[picked]
+
+
+def log_joint_anew(
+    P: Float[Tensor, "J n c"],
+    log_P: Float[Tensor, "J n c"],
+    picked: list[int],
+    n_configurations: int,
+    rng: np.random.Generator,
+) -> Float[Tensor, "m J"]:
+    """log Π_{i∈B} p_j(ŷ_i) of configurations drawn now, a mask each; of no point a single one."""
+    J, _, c = P.shape
+    if not picked:
+        return P.new_zeros(1, J)
+    masks = torch.from_numpy(rng.integers(J, size=n_configurations)).to(P.device)
+    u = torch.from_numpy(rng.random((n_configurations, len(picked)))).to(P.device)
+    cumulative = P[:, picked].cumsum(2)
+    labels = [
+        (cumulative[j, :, :-1] <= v[..., None] * cumulative[j, :, -1:]).sum(2)
+        for j, v in zip(masks.split(ROWS), u.split(ROWS), strict=True)
+    ]
+    rows = torch.cat(labels) + c * torch.arange(len(picked), device=P.device)
+    of_labels = log_P[:, picked].permute(1, 2, 0).flatten(0, 1)  # a row for each point and label
+    return torch.nn.functional.embedding_bag(rows, of_labels, mode="sum")
+
+
+def _probabilities(
+    beliefs: Beliefs, batch_size: int, n_configurations: int
+) -> tuple[Int[Tensor, " n"], Float[Tensor, "J n c"]]:
+    """The candidates and their class probabilities, none of them 0; ValueError if they are none."""
+    candidates = enough(beliefs, batch_size)
+    if n_configurations < 1:
+        raise ValueError(f"got {n_configurations=}, wanted 1 or more")
+    if not (beliefs.predictions.sum(-1) - 1).abs().max() <= 1e-3:
+        raise ValueError("got predictions that do not sum to 1, wanted class probabilities")
+    return candidates, beliefs.predictions[:, candidates].double().clamp_min_(SMALLEST)
 
 
 def saturation(information: Float[Tensor, " b"], n_masks: int) -> int | None:

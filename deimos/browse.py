@@ -38,14 +38,12 @@ NO_SCRIPTS = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the record has at one scale: the runs that count, their values, and the verdicts."""
+class Shown:
+    """What the record has at one scale: the runs that count, their evidence, the verdicts on it."""
 
     scale: str
     runs: Sequence[Any]
-    table: pd.DataFrame
-    notes: dict[str, str]
-    published: pd.DataFrame
+    evidence: tracking.Evidence
     claims: pd.DataFrame  # a row for each of `paper.CLAIMS`
 
 
@@ -68,18 +66,17 @@ def scales() -> list[str]:
 
 
 @lru_cache(8)
-def evidence(scale: str, state: str) -> Evidence:
+def read(scale: str, state: str) -> Shown:
     """Read everything that the page shows of one scale, once for each state of the record."""
-    table = tracking.table(scale=scale)
-    claims = verdicts.verdicts(paper.CLAIMS, table, tracking.doubts(scale))
-    runs = reading.chosen(None, scale, None, {})
-    return Evidence(scale, runs, table, tracking.notes(scale), tracking.published(scale), claims)
+    evidence = tracking.evidence(scale)
+    claims = verdicts.verdicts(paper.CLAIMS, evidence)
+    return Shown(scale, reading.chosen(None, scale, None, {}), evidence, claims)
 
 
 @lru_cache(128)
 def picture(scale: str, name: str, state: str) -> bytes | None:
     """A figure as PNG, or None if the runs have too little of it."""
-    figure = draw(name, evidence(scale, state))
+    figure = figures.draw(name, read(scale, state).evidence)
     if figure is None:
         return None
     content = BytesIO()
@@ -87,37 +84,32 @@ def picture(scale: str, name: str, state: str) -> bytes | None:
     return content.getvalue()
 
 
-def draw(name: str, evidence: Evidence) -> Any:
-    """The figure as the notebooks draw it, or None."""
-    return figures.draw(name, evidence.table, evidence.notes, evidence.published)
-
-
 @lru_cache(8)
 def section(scale: str, state: str) -> Section:
     """The figures that these runs have something of; each gets its saved view in MLflow."""
-    part = evidence(scale, state)
+    part = read(scale, state)
     title = KEPT if scale == reading.REFERENCE else f"Your runs at {scale} scale"
     cards = [_card(name, part, state) for name in figures.FIGURES]
     return Section(scale, title, front_page.summary(part.claims), [card for card in cards if card])
 
 
-def _card(name: str, evidence: Evidence, state: str) -> Card | None:
+def _card(name: str, part: Shown, state: str) -> Card | None:
     title, _, subject = figures.FIGURES[name]
-    runs = [run for run in evidence.runs if _is_of(run, subject)]
-    if not runs or draw(name, evidence) is None:
+    runs = [run for run in part.runs if _is_of(run, subject)]
+    if not runs or figures.draw(name, part.evidence) is None:
         return None
     label = label_of(name)
     notebook = store.client().get_experiment(runs[0].info.experiment_id).name
-    is_executed = executed_page(notebook, evidence.scale) is not None
+    is_executed = executed_page(notebook, part.scale) is not None
     return Card(
         name,
         label,
         title,
-        picture=f"/figures/{evidence.scale}/{name}.png?state={state}",
-        view=_view(name, f"{label} ({evidence.scale})", runs, evidence.table),
-        notebook_page=f"/notebooks/{notebook}.html?scale={evidence.scale}",
+        picture=f"/figures/{part.scale}/{name}.png?state={state}",
+        view=_view(name, f"{label} ({part.scale})", runs, part.evidence.table),
+        notebook_page=f"/notebooks/{notebook}.html?scale={part.scale}",
         notebook=notebook if is_executed else f"{notebook}, not executed here",
-        claims=evidence.claims[[figure_of(claim) == name for claim in paper.CLAIMS]],
+        claims=part.claims[[figure_of(claim) == name for claim in paper.CLAIMS]],
         runs=_addresses(runs),
     )
 
@@ -152,11 +144,15 @@ def _view(name: str, title: str, runs: list, table: pd.DataFrame) -> str:
 
 @cache
 def figure_of(claim: paper.Claim) -> str | None:
-    """The first figure that shows all of a claim's methods, and what it measures."""
-    for name, (_, _, subject) in figures.FIGURES.items():
-        same = all(subject.get(key, vars(claim)[key]) == vars(claim)[key] for key in SUBJECT)
-        if same and {*claim.methods} <= {*subject.get("method", claim.methods)}:
-            return name
+    """The figure that a claim stands with: the first that shows what it measures, of its methods.
+
+    If none does, as with times, the first of the same experiment and batch size.
+    """
+    for agree, methods in ((SUBJECT, claim.methods), (SUBJECT[:2], ())):
+        for name, (_, _, subject) in figures.FIGURES.items():
+            same = all(subject.get(key, vars(claim)[key]) == vars(claim)[key] for key in agree)
+            if same and {*methods} <= {*subject.get("method", methods)}:
+                return name
     return None
 
 
@@ -182,8 +178,10 @@ def colours(runs: Sequence[Any]) -> dict[str, str]:
     Simulations, which differ in their batch size alone, have a colour of these each; variants, of
     which there are more, hues of their own.
     """
-    palette = sns.color_palette([*figures._COLOURS.values()]).as_hex()
-    methods = dict(zip(figures._COLOURS, palette, strict=True))
+    palette = sns.color_palette([*figures.COLOURS.values()]).as_hex()
+    spare, methods = iter(sns.color_palette("dark").as_hex()), {}
+    for method, shade in zip(figures.COLOURS, palette, strict=True):  # more methods than colours
+        methods[method] = shade if shade not in methods.values() else next(spare)
     variants = sorted({run.data.tags["variant"] for run in runs if "variant" in run.data.tags})
     hues = dict(zip(variants, sns.husl_palette(len(variants)).as_hex(), strict=True))
     simulations = [run for run in runs if _is_simulation(run)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from jaxtyping import UInt8
@@ -17,13 +18,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from deimos import paper, stats
+from deimos.tracking import Evidence
 from deimos.variants import QUESTIONS
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
-_COLOURS = dict(
-    zip(paper.METHODS, sns.color_palette("colorblind", len(paper.METHODS)), strict=True)
-)
-_LABELS = {
+COLOURS = dict(zip(paper.METHODS, sns.color_palette("colorblind", len(paper.METHODS)), strict=True))
+LABELS = {
     "accuracy": "test accuracy",
     "mse": "test MSE",
     "rmse": "test RMSE (years)",
@@ -33,7 +33,7 @@ _LABELS = {
 LONG, CUT = 25, 0.1  # steps of a long run, and which part of it, the first, may be cut off
 
 
-class Picture(Figure):
+class FigurePNG(Figure):
     """A Figure that a notebook shows without pyplot, which would keep it and show it twice."""
 
     def _repr_png_(self) -> bytes:
@@ -43,32 +43,45 @@ class Picture(Figure):
 
 
 def learning_curves(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:
-    """One metric against points acquired: mean over repeats, ± 1 sample sd (Figs. 2, 3, B.1).
+    """Draw one metric against points acquired: mean over repeats, ± 1 sample sd (Figs. 2, 3, B.1).
 
     Dashed, as far as ours go, the means of the authors' curves of the same methods.
     """
-    figure = Picture(figsize=(5.2, 3.8), layout="constrained")
+    figure = FigurePNG(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    for method, mean, sd in _by_method(table):
-        colour = _COLOURS[method]
-        axes.plot(mean.index, mean, color=colour, label=paper.METHODS[method])
-        axes.fill_between(mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
-    theirs = published[published.n_acquired <= table.n_acquired.max()]
-    for method, mean, _ in _by_method(theirs[theirs.method.isin(table.method)]):
-        axes.plot(mean.index, mean, color=_COLOURS[method], linestyle="--", linewidth=0.8)
-    if len(theirs):
+    if curves_into(axes, table, published):
         axes.plot([], [], color="grey", linestyle="--", linewidth=0.8, label="the authors'")
-    axes.set(xlabel="points acquired", ylabel=_LABELS[table.metric.iloc[0]])
-    if table.n_acquired.nunique() > LONG:
-        _look_at_the_end(axes, table)
+    axes.set(xlabel="points acquired", ylabel=LABELS[table.metric.iloc[0]])
     axes.set_title(title, fontsize=9)
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
+def curves_into(
+    axes: Axes, table: pd.DataFrame, published: pd.DataFrame, shade: bool = True
+) -> bool:
+    """Draw the mean curves, ours and the authors'; return whether there are any of theirs."""
+    for method, mean, sd in _by_method(table):
+        colour = COLOURS[method]
+        axes.plot(mean.index, mean, color=colour, label=paper.METHODS[method])
+        if shade:
+            axes.fill_between(
+                mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0
+            )
+    theirs = published[published.n_acquired <= table.n_acquired.max()]
+    theirs = theirs[theirs.method.isin(table.method)]
+    for method, mean, _ in _by_method(theirs):
+        axes.plot(mean.index, mean, color=COLOURS[method], linestyle="--", linewidth=0.8)
+    if table.n_acquired.nunique() > LONG:
+        _look_at_the_end(axes, table)
+    if table.metric.iloc[0] == "accuracy":
+        axes.set_ylim(top=1)
+    return len(theirs) > 0
+
+
 def _look_at_the_end(axes: Axes, table: pd.DataFrame) -> None:
-    """A long run begins far from where methods differ: the later mean scores alone must be seen."""
+    """Show the later mean scores alone: a long run begins far from where methods differ."""
     later = table[table.n_acquired > CUT * table.n_acquired.max()]
     means = later.groupby(["method", "n_acquired"]).value.mean()
     if table.metric.iloc[0] == "accuracy":
@@ -78,32 +91,48 @@ def _look_at_the_end(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def one_dimension(table: pd.DataFrame, title: str, published: pd.DataFrame) -> Figure:
-    """Where DEIMOS looks in one dimension, and what the five labels bring (Fig. 1)."""
-    column = {metric: rows.value.to_numpy() for metric, rows in table.groupby("metric")}
-    figure = Picture(figsize=(9, 3.6), layout="constrained")
-    for axes, model, what in zip(
-        figure.subplots(1, 2, sharey=True), ("before", "after"), ("left", "right"), strict=True
-    ):
-        x, mean, sd = column["x_test"], column[f"mean_{model}"], column[f"sd_{model}"]
-        axes.fill_between(x, mean - sd, mean + sd, color=_COLOURS["deimos"], alpha=0.2, linewidth=0)
-        axes.plot(x, mean, color=_COLOURS["deimos"], label="model ± 1 sd")
-        axes.plot(x, column["y_test"], "k:", linewidth=1, label="function")
-        axes.plot(column["x_labelled"], column["y_labelled"], "k.", markersize=3, label="labelled")
-        axes.set_title(f"{model} the batch ({what})", fontsize=9)
+    """Draw where DEIMOS looks in one dimension, and what the five labels bring (Fig. 1)."""
+    figure = FigurePNG(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    first_model_into(left, table)
+    left.legend(frameon=False, fontsize=7)
+    column = _fit_into(right, table, "after")
+    shades = _shades(column["x_queried"])
+    right.scatter(column["x_queried"], column["y_queried"], c=shades, marker="^", zorder=3)
+    for axes, when in ((left, "before the batch (left)"), (right, "after the batch (right)")):
+        axes.set_title(when, fontsize=9)
         axes.set_xlabel("x")
-        shades = sns.color_palette("rocket", len(column["x_queried"]))  # the first is the darkest
-        bottom = axes.get_ylim()[0]
-        height = [bottom] * len(shades) if model == "before" else column["y_queried"]
-        axes.scatter(column["x_queried"], height, c=shades, marker="^", zorder=3, label="asked for")
-        if model == "before":
-            twin, orange = axes.twinx(), _COLOURS["random"]
-            twin.plot(
-                column["x_pool"], column["improvement"], color=_COLOURS["random"], linewidth=1
-            )
-            twin.set_ylabel("expected improvement / largest", color=orange, fontsize=8)
-            axes.legend(frameon=False, fontsize=7)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def first_model_into(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the first model, the expected improvement, and the points asked for (Fig. 1 left)."""
+    column = _fit_into(axes, table, "before")
+    height = [axes.get_ylim()[0]] * len(column["x_queried"])
+    axes.scatter(
+        column["x_queried"], height, c=_shades(column["x_queried"]), marker="^", zorder=3,
+        label="asked for",
+    )  # fmt: skip
+    twin, orange = axes.twinx(), COLOURS["random"]
+    twin.plot(column["x_pool"], column["improvement"], color=orange, linewidth=1)
+    twin.set_ylabel("expected improvement / largest", color=orange, fontsize=8)
+
+
+def _fit_into(axes: Axes, table: pd.DataFrame, model: str) -> dict[str, np.ndarray]:
+    """Draw one of the two models with the function and the labels; return the table's columns."""
+    column = {metric: rows.value.to_numpy() for metric, rows in table.groupby("metric")}
+    x, mean, sd = column["x_test"], column[f"mean_{model}"], column[f"sd_{model}"]
+    axes.fill_between(x, mean - sd, mean + sd, color=COLOURS["deimos"], alpha=0.2, linewidth=0)
+    axes.plot(x, mean, color=COLOURS["deimos"], label="model ± 1 sd")
+    axes.plot(x, column["y_test"], "k:", linewidth=1, label="function")
+    axes.plot(column["x_labelled"], column["y_labelled"], "k.", markersize=3, label="labelled")
+    return column
+
+
+def _shades(queried: np.ndarray) -> list:
+    """A colour for each point asked for, in order; the first is the darkest."""
+    return sns.color_palette("rocket", len(queried))
 
 
 def acquired_images(
@@ -114,7 +143,9 @@ def acquired_images(
     `ids` are those of one method and batch size, as `tracking.acquired_ids` has them.
     """
     columns = {repeat: rows.sort_values("position") for repeat, rows in ids.groupby("repeat")}
-    figure = Picture(figsize=(1.1 * len(columns) + 0.6, 1.1 * (first + last)), layout="constrained")
+    figure = FigurePNG(
+        figsize=(1.1 * len(columns) + 0.6, 1.1 * (first + last)), layout="constrained"
+    )
     grid = figure.subplots(first + last, len(columns), squeeze=False)
     for column, (repeat, rows) in zip(grid.T, columns.items(), strict=True):
         shown = pd.concat([rows.head(first), rows.tail(last)])
@@ -136,7 +167,9 @@ def forest(table: pd.DataFrame, title: str, published: pd.DataFrame | None = Non
     colours = dict(zip(QUESTIONS, sns.color_palette("colorblind", len(QUESTIONS)), strict=True))
     groups = [(name, found[found.question == name]) for name in QUESTIONS]
     groups = [(name, rows) for name, rows in groups if len(rows)]
-    figure = Picture(figsize=(6, 1.4 + 0.2 * (len(found) + 2 * len(groups))), layout="constrained")
+    figure = FigurePNG(
+        figsize=(6, 1.4 + 0.2 * (len(found) + 2 * len(groups))), layout="constrained"
+    )
     axes, labels = figure.subplots(), []
     axes.axvline(0, color="grey", linewidth=0.8)
     for name, rows in groups:
@@ -156,7 +189,7 @@ def forest(table: pd.DataFrame, title: str, published: pd.DataFrame | None = Non
     for inside, said in (("grey", "p < 0.05 after Holm"), ("white", "not")):
         axes.plot([], [], "o", color="grey", markerfacecolor=inside, markersize=5, label=said)
     axes.legend(frameon=False, fontsize=7)
-    what = f"{_LABELS[table.metric.iloc[0]]}, mean over the curve, less DEIMOS' as in the paper"
+    what = f"{LABELS[table.metric.iloc[0]]}, mean over the curve, less DEIMOS' as in the paper"
     repeats = f"{found.repeats.min()} repeats, paired; 95 % intervals"
     axes.set_xlabel(f"{what}\n({repeats})", fontsize=8)
     axes.set_title(title, fontsize=9)
@@ -168,7 +201,7 @@ def ratio_histograms(table: pd.DataFrame, title: str, published: pd.DataFrame) -
     table = table[table.metric.str.startswith("ratio_")]
     samples = table.metric.str.removeprefix("ratio_").astype(int)
     panels = sorted(set(zip(samples, table.batch_size, strict=True)))
-    figure = Picture(figsize=(9, 5), layout="constrained")
+    figure = FigurePNG(figsize=(9, 5), layout="constrained")
     grid = figure.subplots(samples.nunique(), table.batch_size.nunique(), squeeze=False)
     for axes, (n_samples, batch_size) in zip(grid.flat, panels, strict=True):
         ratios = table.value[(samples == n_samples) & (table.batch_size == batch_size)]
@@ -181,7 +214,7 @@ def ratio_histograms(table: pd.DataFrame, title: str, published: pd.DataFrame) -
 
 def _histogram(axes: Axes, ratios: pd.Series, title: str) -> None:
     edges = (min(ratios.min(), 1 - 1e-6), 1.0)
-    axes.hist(ratios, bins=30, range=edges, color=_COLOURS["deimos"], log=True)
+    axes.hist(ratios, bins=30, range=edges, color=COLOURS["deimos"], log=True)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.tick_params(axis="x", labelsize=7, rotation=20)
     axes.set_title(title, fontsize=9)
@@ -197,30 +230,24 @@ def _by_method(table: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.Series]
             yield method, values.mean(), values.std().fillna(0.0)
 
 
-def draw_all(
-    table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
-) -> dict[str, Figure]:
-    """Every figure that the table has something of, by name, in the paper's order."""
-    drawn = {name: draw(name, table, notes, published) for name in FIGURES}
+def draw_all(evidence: Evidence) -> dict[str, Figure]:
+    """Draw every figure that the evidence has something of: by name, in the paper's order."""
+    drawn = {name: draw(name, evidence) for name in FIGURES}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def draw(
-    name: str, table: pd.DataFrame, notes: dict[str, str], published: pd.DataFrame
-) -> Figure | None:
-    """The paper's figure `name` from whatever the table has; None where it has too little of it.
-
-    `notes` says of each experiment what must stand in its title: the scale, and where the data
-    are from. `published` are the authors' curves, of the same data (`tracking.published`).
-    """
+def draw(name: str, evidence: Evidence) -> Figure | None:
+    """Draw the paper's figure `name` with its scale and data in the title; None without runs."""
     title, function, subject = FIGURES[name]
+    table, published = evidence.table, evidence.published
     for column, value in subject.items():
         wanted = value if isinstance(value, tuple) else (value,)
         table = table[table[column].isin(wanted)]
         published = published[published[column].isin(wanted)]
     if table.empty or table.method.unique().tolist() == ["deimos"] and function is forest:
         return None
-    return function(table, f"{title}\n({notes[subject['experiment']]})", published)
+    note = evidence.origins[subject["experiment"]].note
+    return function(table, f"{title}\n({note})", published)
 
 
 # The methods of Figs. 3 and B.1; DEIMOS with other sample sizes stands in Fig. 3 f alone.

@@ -4,17 +4,14 @@ Plain HTML and CSS from one template, in which every text is escaped. Nothing he
 `browse` does, and serves the page.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-OUTCOMES = {"holds": "supported", "does not hold": "contradicted", "cannot tell": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Card:
     @property
     def outcomes(self) -> list[dict[str, str]]:
         """A row a claim: claim, where, outcome, and our numbers in words."""
-        rows = with_outcomes(self.claims).itertuples()
+        rows = self.claims.itertuples()
         return [
             {
                 "claim": row.claim,
@@ -72,30 +69,18 @@ def page(sections: Sequence[Section], experiments: dict[str, str], colours: dict
     return template.render(sections=sections, experiments=experiments, colours=colours)
 
 
-def with_outcomes(claims: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts with a column `outcome`, also for a table that says it in its sentences alone."""
-    if "outcome" in claims:
-        return claims
-    outcomes = [
-        "not tested" if re.search("no runs|not the paper's data", verdict) else OUTCOMES[words]
-        for verdict in claims.verdict
-        for words in [verdict.partition(" (")[0]]
-    ]
-    return claims.assign(outcome=pd.Series(outcomes, claims.index, dtype=object))
-
-
 def summary(claims: pd.DataFrame) -> str:
     """Count the claims by outcome, in a sentence."""
-    counts = with_outcomes(claims).outcome.value_counts()
+    counts = claims.outcome.value_counts()
     parts = [f"{n} {outcome}" for outcome, n in counts.items()]
     return f"Of the paper's {len(claims)} claims: {', '.join(parts)}."
 
 
 def _numbers(row) -> str:
-    effect = getattr(row, "effect", None)
-    if effect is None or not isfinite(effect):
-        return str(getattr(row, "ours", ""))
-    text = f"{effect:+.3g} [{row.low:+.3g}, {row.high:+.3g}], {row.repeats:.0f} repeats"
-    if row.outcome == "undecided" and isfinite(row.repeats_needed):
-        text += f" of about {row.repeats_needed:.0f} needed"
-    return text
+    """Our numbers in words, as the verdict has them, else made of its effect and interval."""
+    words = getattr(row, "ours", "")
+    if not words and pd.notna(row.effect):
+        words = f"{row.effect:+.3g} [{row.low:+.3g}, {row.high:+.3g}], {row.repeats:.0f} repeats"
+    if row.outcome == "undecided" and pd.notna(row.repeats_needed):
+        words += f"; it takes about {row.repeats_needed:.0f} repeats"
+    return words

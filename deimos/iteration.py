@@ -13,8 +13,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from deimos import mc_dropout, splits, training
+from deimos.beliefs import Beliefs
 from deimos.data import Task
-from deimos.mc_dropout import Beliefs
 from deimos.members import Iteration, Member, Schedule, Streams, of_repeat
 from deimos.methods import by_name, sample_points
 from deimos.networks import Network
@@ -58,9 +58,9 @@ def finish(begun: Begun, network: Network | ValueError, fit_seconds: float) -> I
     began = time.perf_counter()
     scores = evaluate(task, network, schedule.n_passes, streams)
     evaluated = time.perf_counter()
-    acquired, seen = (), {}
+    acquired, seen, answers = (), {}, ()
     if n_acquired < schedule.n_acquired:
-        acquired, seen = _acquire(task, network, member, begun.labelled, streams)
+        acquired, seen, answers = _acquire(task, network, member, begun.labelled, streams)
     metrics = {
         **{f"test/{name}": score for name, score in scores.items()},
         **seen,
@@ -68,7 +68,7 @@ def finish(begun: Begun, network: Network | ValueError, fit_seconds: float) -> I
         "time/evaluate_seconds": evaluated - began,
         "time/acquire_seconds": time.perf_counter() - evaluated,
     }
-    return Iteration(member, n_acquired, len(begun.labelled), metrics, acquired)
+    return Iteration(member, n_acquired, len(begun.labelled), metrics, acquired, answers)
 
 
 def fit_in_step(
@@ -123,10 +123,11 @@ def evaluate(task: Task, network: Network, n_passes: int, streams: Streams) -> d
 
 def _acquire(
     task: Task, network: Network, member: Member, labelled: Int[Tensor, " N"], streams: Streams
-) -> tuple[tuple[int, ...], dict[str, float]]:
-    """The ids to label next, and what the record keeps of how they were chosen."""
+) -> tuple[tuple[int, ...], dict[str, float], tuple[tuple[float, ...], ...]]:
+    """The ids to label next, what the record keeps of how they were chosen, and their answers."""
     schedule = member.schedule
-    named = by_name(schedule.noise, schedule.smoothing, schedule.labelled_in_sample)
+    s = schedule
+    named = by_name(s.noise, s.smoothing, s.labelled_in_sample, s.space)
     method = named[member.method]
     ids, is_candidate = sample_points(
         task.train_ids,
@@ -140,7 +141,7 @@ def _acquire(
         features = mc_dropout.trunk_features(network, task.x[ids])
     if method.masks == "shared":
         masks = mc_dropout.draw_masks(network, (schedule.n_masks,), streams.torch("masks"))
-        predictions = mc_dropout.predict(network, features, masks)
+        predictions = mc_dropout.predict(network, features, masks, method.space)
     elif method.masks == "fresh":
         predictions = mc_dropout.predict_fresh(
             network, features, schedule.n_masks, streams.torch("masks")
@@ -152,13 +153,21 @@ def _acquire(
     beliefs = Beliefs(is_candidate.nonzero().squeeze(1), predictions, embedded)
     batch, report = method.acquire(beliefs, schedule.batch_size, streams.numpy(member.method))
     seen |= report
+    features = mc_dropout.trunk_features(network, task.x[ids[batch]])
+    answers = mc_dropout.predictive_mean(
+        network, features, schedule.n_masks, streams.torch("diversity")
+    )
     if network.classifies and schedule.batch_size > 1:
-        features = mc_dropout.trunk_features(network, task.x[ids[batch]])
-        probabilities = mc_dropout.predictive_mean(
-            network, features, schedule.n_masks, streams.torch("diversity")
-        )
-        seen["batch/diversity"] = mc_dropout.batch_diversity(probabilities)
-    return tuple(ids[batch].tolist()), seen
+        seen["batch/diversity"] = mc_dropout.batch_diversity(answers)
+    return tuple(ids[batch].tolist()), seen, tuple(map(tuple, answers.tolist()))
+
+
+def points_of_repeat(task: Task, member: Member) -> tuple[tuple[int, ...], list[int] | None]:
+    """The ids labelled at the start of a repeat, and those of its test set if it has its own."""
+    streams = of_repeat(member)
+    of_its_own = splits.for_repeat(task, member.repeat, streams.numpy("test set"))
+    test = splits.held_out_of_repeat(task, member.repeat, streams.numpy("test set"))
+    return initial_set(of_its_own, member), test
 
 
 def initial_set(task: Task, member: Member) -> tuple[int, ...]:

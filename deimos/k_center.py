@@ -16,9 +16,8 @@ from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist, pdist, squareform
 from torch import Tensor
 
-from deimos.baselines import enough
+from deimos.beliefs import Beliefs, enough
 from deimos.covering import any_cover, cover
-from deimos.mc_dropout import Beliefs
 
 OUTLIERS = 0.001  # Ξ as a fraction of the candidates, the authors'
 STEPS = 5  # of the bisection, the authors'

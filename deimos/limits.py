@@ -10,6 +10,8 @@ from math import inf
 from typing import Any
 
 from deimos.data import Task
+from deimos.mc_dropout import SPACES
+from deimos.members import FITTING
 from deimos.methods import by_name
 from deimos.training import OPTIMISERS, PRECISIONS
 
@@ -27,6 +29,7 @@ LEAST = {
     "epochs": 1,
     "minibatch": 1,
     "repeats": 1,
+    "seeds": 1,
     "decay": 0,
     "noise": 0,
     "noise_share": 0,
@@ -37,6 +40,8 @@ WORDS = {
     "methods": tuple(by_name(0.0, 0.0)),
     "optimiser": tuple(OPTIMISERS),
     "precision": tuple(PRECISIONS),
+    "fitting": FITTING,
+    "space": SPACES,
     "initial_sets": ("authors", "random"),
     "scale": ("paper", "quick", "smoke", "reference"),
 }
@@ -68,12 +73,16 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def misfits(task: Task, schedule: Any) -> list[str]:
-    """A sentence for each way in which the schedule asks for more than the task's data have."""
+def misfits(task: Task, schedule: Any, methods: Iterable[str] = ()) -> list[str]:
+    """A sentence for each way in which schedule and methods ask for more than the data have."""
     s, said, n = schedule, [], len(task.train_ids)
     if s.n_initial + s.n_acquired > n:
         said.append(
             f"n_initial + n_acquired = {s.n_initial + s.n_acquired}, but {task.name} has {n} points"
+        )
+    if task.n_classes == 1 and (s.space == "logits" or "deimos_logits" in methods):
+        said.append(
+            f"logits are asked for, but {task.name} has no classes: leave the space as it is"
         )
     stored = s.initial_sets == "authors" and {len(ids) for ids in task.initial_sets}
     if task.n_classes > 1 and stored != {s.n_initial}:

@@ -4,7 +4,6 @@ One by one, each member in a thread of its own; or in step, members with as many
 other fitted as one.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,36 +16,32 @@ import torch
 from deimos import limits
 from deimos.data import Task
 from deimos.iteration import Begun, Build, finish, fit_in_step, iterate
-from deimos.members import Iteration, Member, Schedule
+from deimos.members import Iteration, Member, Schedule, fitting_here
 from deimos.networks import Network
 from deimos.progress import progress
 
 Ended = tuple[Member, Iteration | BaseException]  # who, and what came of it
 
 
-def active_learning(
-    task: Task, build: Build, members: Iterable[Member], together: bool | None = None
-) -> Iterator[Iteration]:
+def active_learning(task: Task, build: Build, members: Iterable[Member]) -> Iterator[Iteration]:
     """Run every member to the end of its schedule, yielding each iteration as it is done.
 
     Members that the record has brought part of the way go on from there. Iterations of different
     members come in no fixed order, those of one member do. On a CPU every member works in a thread
-    of its own on one core, so that no result depends on how many cores there are. With `together`,
-    as on a GPU unless `DEIMOS_TOGETHER` is 0, members with as many labels as each other are fitted
-    in step, which changes how sums are rounded. Left early, as by Ctrl-C, it waits for nothing that
-    is under way: fits stop by themselves at their next step. A member that fails, as by training
-    that diverges, stops none of the others: when they are done, RuntimeError names it.
+    of its own on one core, so that no result depends on how many cores there are. Fitted in
+    step, as on a GPU unless their schedules say otherwise, members with as many labels as each
+    other are one, which changes how sums are rounded. Left early, as by Ctrl-C, it waits for
+    nothing that is under way: fits stop by themselves at their next step. A member that fails, as
+    by training that diverges, stops none of the others: when they are done, RuntimeError names it.
+    Raises ValueError for schedules that cannot be, or of which some are in step and some are not.
     """
     members, failed = list(members), {}
     check(task, members)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if together is None:
-        asked = os.environ.get("DEIMOS_TOGETHER")
-        together = asked == "1" if asked else device.type == "cuda"
     if device.type == "cuda":  # torch loads its solvers when first used, and no two threads may
         torch.linalg.eigh(torch.eye(2, device=device))
     task, left = task.to(device), threading.Event()
-    if together:
+    if any(fitting_here(member.schedule) == "in_step" for member in members):
         ended = _in_step(members, partial(fit_in_step, task, build, left.is_set))
     else:
         at_once = torch.get_num_threads() if device.type == "cpu" else 1
@@ -76,8 +71,14 @@ def active_learning(
 
 def check(task: Task, members: Iterable[Member]) -> None:
     """ValueError naming all that is wrong with the members' schedules, or too much for the data."""
-    schedules = dict.fromkeys(member.schedule for member in members)
-    found = [[*limits.problems(vars(s)), *limits.misfits(task, s)] for s in schedules]
+    methods: dict[Schedule, list[str]] = {}
+    for member in members:
+        methods.setdefault(member.schedule, []).append(member.method)
+    found = [
+        [*limits.problems(vars(s)), *limits.misfits(task, s, its)] for s, its in methods.items()
+    ]
+    if len({fitting_here(s) for s in methods}) > 1:
+        found.append(["fitting differs among schedules: run those in step by themselves"])
     if any(found):
         raise ValueError("; ".join(dict.fromkeys(sum(found, []))))
 

@@ -9,30 +9,16 @@ Axes:  J dropout masks · S sample points · d features · c outputs (1 in regre
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from deimos.networks import Network
 
+SPACES = ("probabilities", "logits")  # in which predictions of classes may be
 NUMBERS_AT_ONCE = 2**25  # in the input of one trunk pass, of at most 4,096 points: bounds memory
 MASKED_AT_ONCE = 2**26  # features in the passes that a GPU makes at once; a processor makes one
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """What an acquisition function may know: the model's view of the sample points, and no label.
-
-    `candidates` are the positions, among the S sample points, that may be acquired; the others are
-    labelled already. `features` are the penultimate activations without dropout (k-Center alone
-    needs them), `predictions` probabilities in classification. Random acquisition needs neither.
-    """
-
-    candidates: Int[Tensor, " n"]
-    predictions: Float[Tensor, "J S c"] | None = None
-    features: Float[Tensor, "S h"] | None = None
 
 
 def draw_masks(
@@ -67,11 +53,21 @@ def trunk_features(network: Network, x: Num[Tensor, "S *input"]) -> Float[Tensor
 
 @torch.no_grad()
 def predict(
-    network: Network, features: Float[Tensor, "S d"], masks: Sequence[Float[Tensor, "J _"]]
+    network: Network,
+    features: Float[Tensor, "S d"],
+    masks: Sequence[Float[Tensor, "J _"]],
+    space: str = "probabilities",
 ) -> Float[Tensor, "J S c"]:
-    """Predictions with masks shared by all points; mask j of every layer makes pass j (eq. 3)."""
+    """Predictions with masks shared by all points; mask j of every layer makes pass j (eq. 3).
+
+    Those of classes are in one of two spaces: "probabilities", or "logits", which have no bounds
+    (§3.4). ValueError for another.
+    """
+    if space not in SPACES:
+        raise ValueError(f"got {space=}, wanted {' or '.join(SPACES)}")
     shared = [mask.unsqueeze(1).split(_at_once(features)) for mask in masks]  # [j 1 d] each
-    return torch.cat([_outputs(network, features, some) for some in zip(*shared, strict=True)])
+    passes = [_outputs(network, features, some, space) for some in zip(*shared, strict=True)]
+    return torch.cat(passes)
 
 
 @torch.no_grad()
@@ -131,7 +127,11 @@ def _at_once(features: Float[Tensor, "S d"]) -> int:
 
 
 def _outputs(
-    network: Network, features: Float[Tensor, "S d"], masks: Sequence[Float[Tensor, "j _ _"]]
+    network: Network,
+    features: Float[Tensor, "S d"],
+    masks: Sequence[Float[Tensor, "j _ _"]],
+    space: str = "probabilities",
 ) -> Float[Tensor, "j S c"]:
     output, _ = network.head(features, masks)
-    return torch.softmax(output, dim=-1) if network.classifies else output
+    as_it_is = space == "logits" or not network.classifies
+    return output if as_it_is else torch.softmax(output, dim=-1)

@@ -6,12 +6,12 @@ else is in the fleet, nor on how often it was stopped and taken up again.
 """
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from deimos import training
+FITTING = ("auto", "in_step", "one_by_one")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,16 @@ class Schedule:
     optimiser: str = "adam"
     initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
     seed: int = 0
-    precision: str = field(default_factory=training.asked_precision)  # of the trunk's fit
+    precision: str = "float32"  # of the products in the trunk's fit
+    fitting: str = "auto"  # of a fleet: as one, "in_step", or "one_by_one"; auto: in step on a GPU
+    space: str = "probabilities"  # of DEIMOS' covariance, and so of noise; or "logits" (§3.4)
+
+
+def fitting_here(schedule: Schedule) -> str:
+    """The way in which this machine fits a fleet: the schedule's, or else the faster one."""
+    if schedule.fitting != "auto":
+        return schedule.fitting
+    return "in_step" if torch.cuda.is_available() else "one_by_one"
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Iteration:
     n_labelled: int
     metrics: dict[str, float]
     acquired: tuple[int, ...]  # ids picked with that model, in order; none at the last step
+    mean_predictions: tuple[tuple[float, ...], ...] = ()  # its answers for them, one a point
 
 
 @dataclass(frozen=True)

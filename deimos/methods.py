@@ -4,7 +4,7 @@ Beside the positions a method may report what the record should keep of how they
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,9 +13,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from deimos import baselines, batchbald, k_center
+from deimos.beliefs import Beliefs
 from deimos.expected_improvement import batch_improvement, select_with_gains
 from deimos.forward_backward import forward_backward
-from deimos.mc_dropout import Beliefs
 
 Report = dict[str, float]  # metric → value
 Acquire = Callable[[Beliefs, int, np.random.Generator], tuple[Int[Tensor, " b"], Report]]
@@ -31,28 +31,35 @@ class Method:
     masks: str | None = "fresh"  # "fresh" for every point, "shared" by all, None: no predictions
     features: bool = False  # whether it needs penultimate activations
     n_candidates: int | None = None  # where it is not the schedule's
+    space: str = "probabilities"  # of predictions with shared masks, in classification
 
 
-def by_name(noise: float, smoothing: float, labelled_in_sample: bool = True) -> dict[str, Method]:
+def by_name(
+    noise: float,
+    smoothing: float,
+    labelled_in_sample: bool = True,
+    space: str = "probabilities",
+) -> dict[str, Method]:
     """The methods of the paper, their settings bound, and what its critics ask for.
 
-    DEIMOS stands there with three |X_samp|; `power_…` and `softmax_…` sample by a score.
+    DEIMOS stands there with three |X_samp|, and on logits whatever `space` it has else; `power_…`
+    and `softmax_…` sample by a score; `…_authors` is what the authors ran, where ours is not that.
     """
     nugget = {"noise": noise, "smoothing": smoothing}
     sample = "with labelled" if labelled_in_sample else "pool"
-    paper = Method(partial(deimos, **nugget), sample, masks="shared")
+    paper = Method(partial(deimos, **nugget), sample, masks="shared", space=space)
     return {
         "deimos": paper,
-        "deimos_500": Method(paper.acquire, sample, masks="shared", n_candidates=500),
-        "deimos_5000": Method(paper.acquire, sample, masks="shared", n_candidates=5000),
-        "deimos_forward_backward": Method(
-            partial(_forward_backward, **nugget), sample, masks="shared"
-        ),
+        "deimos_500": replace(paper, n_candidates=500),
+        "deimos_5000": replace(paper, n_candidates=5000),
+        "deimos_logits": replace(paper, space="logits"),
+        "deimos_forward_backward": replace(paper, acquire=partial(_forward_backward, **nugget)),
         "random": Method(_plain(baselines.random), sample="whole pool", masks=None),
         "max_variance": Method(_plain(baselines.max_variance)),
         "max_entropy": Method(_plain(baselines.max_entropy)),
         "bald": Method(_plain(baselines.bald)),
         "batchbald": Method(_batchbald, masks="shared"),
+        "batchbald_authors": Method(_plain(batchbald.batchbald_authors), masks="shared"),
         "k_center": Method(_k_center, "and labelled", masks=None, features=True),
         "k_center_authors": Method(
             partial(_k_center, bounds="authors"), "and labelled", masks=None, features=True

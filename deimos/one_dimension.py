@@ -6,6 +6,8 @@ is fitted with its labels. As the authors did, the sample is the pool alone.
 Axes:  J dropout masks · S points of the grid · b batch size
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -16,8 +18,27 @@ from deimos.fast_selection import one_thread
 from deimos.iteration import fit, initial_set
 from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
+from deimos.progress import progress
 
 Columns = dict[str, list[float]]  # metric → one value, or one for every point of a grid
+
+
+SPARSE, POOR, ACCURATE = (-2.5, 2.5), (-10.0, -7.0), (2.5, 10.0)  # §5.1's intervals
+CLAIMED = (
+    "ei_sparse_over_accurate", "ei_poor_over_accurate", "mse_poor_over_accurate",
+    "queried_in_centre", "mse_before_over_after", "mse_before_over_after_sparse",
+    "mse_before_over_after_poor",
+)  # fmt: skip
+
+
+def acquire_over_seeds(task: Task, schedule: Schedule, noise_share: float, n_seeds: int) -> Columns:
+    """Fig. 1 as `acquire_once` has it, its `CLAIMED` numbers for this seed and those after it."""
+    seeds = range(schedule.seed, schedule.seed + n_seeds)
+    each = [
+        acquire_once(task, replace(schedule, seed=seed), noise_share)
+        for seed in progress(seeds, unit="seed", name=task.name)
+    ]
+    return each[0] | {name: [one[name][0] for one in each] for name in CLAIMED}
 
 
 @one_thread()
@@ -58,6 +79,7 @@ def acquire_once(task: Task, schedule: Schedule, noise_share: float) -> Columns:
         **{f"{name}_after": values for name, values in new.items()},
         **_claimed(x, improvement, queried),
         "mse_before_over_after": [old["mse"][0] / new["mse"][0]],
+        **_errors_by_region(task, old["mean"], new["mean"]),
     }
 
 
@@ -81,9 +103,24 @@ def _claimed(x: Tensor, improvement: Tensor, queried: Tensor) -> Columns:
     def level(low: float, high: float) -> float:
         return improvement[(low <= x) & (x <= high)].mean().item()
 
-    accurate = level(2.5, 10.0)
+    accurate = level(*ACCURATE)
     return {
-        "ei_sparse_over_accurate": [level(-2.5, 2.5) / accurate],
-        "ei_poor_over_accurate": [level(-10.0, -7.0) / accurate],
+        "ei_sparse_over_accurate": [level(*SPARSE) / accurate],
+        "ei_poor_over_accurate": [level(*POOR) / accurate],
         "queried_in_centre": [float((queried.abs() <= 3).sum())],
+    }
+
+
+def _errors_by_region(task: Task, before: list[float], after: list[float]) -> Columns:
+    """How far off both models are on §5.1's intervals, as ratios of mean squared errors."""
+    x = task.test_x[:, 0]
+
+    def error(mean: list[float], low: float, high: float) -> float:
+        inside = (low <= x) & (x <= high)
+        return (torch.tensor(mean)[inside] - task.test_y[inside]).square().mean().item()
+
+    return {
+        "mse_poor_over_accurate": [error(before, *POOR) / error(before, *ACCURATE)],
+        "mse_before_over_after_sparse": [error(before, *SPARSE) / error(after, *SPARSE)],
+        "mse_before_over_after_poor": [error(before, *POOR) / error(after, *POOR)],
     }

@@ -3,6 +3,7 @@
 Axes:  J normal samples a point · S points, all of them candidates · b batch size · I instances
 """
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -56,10 +57,34 @@ def greedy_ratios(V: Float[Tensor, "I S 1 S 1"], batch_size: int) -> list[float]
         return [ratio for chunk in bar for ratio in chunk]
 
 
+def lowest_ratios(
+    n_points: int, n_samples: int, n_instances: int, batch_size: int, seeds: Iterable[int]
+) -> list[float]:
+    """The lowest of `n_instances` ratios, once for every seed."""
+    found = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, batch_size, n_samples])
+        found.append(
+            min(greedy_ratios(simulate(n_points, n_samples, n_instances, rng), batch_size))
+        )
+    return found
+
+
 def example() -> dict[str, list[float]]:
-    """What greed and the best pair remove of `EXAMPLE`, and their ratio."""
+    """`EXAMPLE` as the paper tells it: greed's first point (from 1), the two that tie, the traces.
+
+    `example_tie` is the second pick's expected improvement at point 1 less that at point 3.
+    """
     candidates = torch.arange(3)
+    first = greedy_batch(EXAMPLE, candidates, 1)
+    left = candidates[candidates != first]
+    pairs = [variance_removed(EXAMPLE, torch.cat([first, i[None]])) for i in left]
     greedy = variance_removed(EXAMPLE, greedy_batch(EXAMPLE, candidates, 2))
     _, optimal = optimal_batch(EXAMPLE, candidates, 2)
-    ratio = greedy / optimal
-    return {"example_greedy": [greedy], "example_optimal": [optimal], "example_ratio": [ratio]}
+    return {
+        "example_first": [float(first + 1)],
+        "example_tie": [pairs[0] - pairs[1]],
+        "example_greedy": [greedy],
+        "example_optimal": [optimal],
+        "example_ratio": [greedy / optimal],
+    }

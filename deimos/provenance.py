@@ -17,6 +17,7 @@ SCIENCE = (
     "data",
     "networks",
     "mc_dropout",
+    "beliefs",
     "training",
     "together",
     "all_trunks",

@@ -1,209 +1,210 @@
-"""The README's results, written from the runs that the repository keeps: no number is typed in.
+"""The results page and the README's table, written from the runs that the repository keeps.
 
-`make figures SCALE=reference` puts figures beside the kept runs, the tables between their marks.
+`make figures SCALE=reference` puts figures beside the kept runs and tables between the marks of
+`docs/results.md` and `README.md`: no number in them is typed in.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from math import isfinite
+from pathlib import Path
 
 import pandas as pd
 
-from deimos import figures, paper, stats, tracking, verdicts
-from deimos.data import ROOT
-from deimos.record import archive
-from deimos.record.reading import REFERENCE
-from deimos.record.results import COLUMNS, OTHER_DATA, short
+from deimos import figures, overview, paper, stats, summaries, tracking, verdicts
+from deimos.judging import Verdict, judge, subject
+from deimos.paper import METHODS, Claim
+from deimos.tracking import REFERENCES, ROOT, Evidence
 
-README = ROOT / "README.md"
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
 SHOWN = (
     "figure-2-left", "figure-2-centre", "figure-2-right", "figure-3a", "figure-3b", "figure-3f",
     "figure-B1",
 )  # fmt: skip
-ON_CPUS = "CPU (x86_64)"
-MORE_MASKS = "on CPUs with J = 250"
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
-COST_MARKS = "<!-- costs from mlruns/reference -->", "<!-- until here, too -->"
-REPEATS, WORKERS = (3, 10, 30), (1, 8, 64)  # that the table of costs is for
+# Runs are never pooled across machines, precisions or settings: each of these is apart.
+KEPT = {
+    "H100": (
+        "mnist-7-vs-9.zip", "mnist-0-to-9.zip", "face-age.zip", "splicing.zip", "simulations.zip",
+    ),
+    "CPU": ("mnist-7-vs-9-on-cpus.zip", "mnist-0-to-9-on-cpus.zip"),
+    "CPU, bfloat16": ("half-precision/mnist-7-vs-9.zip",),
+}  # fmt: skip
+OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
+EXPERIMENTS = {
+    "synthetic-1d": "One dimension (Fig. 1)",
+    "splicing": "5' splicing (Fig. 2 left, Tab. 1)",
+    "face-age": "Face age (Fig. 2)",
+    "mnist-7-vs-9": "MNIST 7 vs 9 (Fig. 3, B.1, Tab. 2)",
+    "mnist-0-to-9": "MNIST 0-9 (Fig. 3)",
+}
 
 
-def kept(**settings: str) -> pd.DataFrame:
-    """The kept runs as a tidy table, all or those with these parameters or tags."""
-    return tracking.table(scale=REFERENCE, **settings)
-
-
-def beside(folder: str) -> pd.DataFrame:
-    """The scores of runs kept beside the others, with other settings, as the same kind of table.
-
-    They are not read into the record, where they would take the place of those at the paper's.
-    """
-    rows = []
-    for file in sorted((archive.REFERENCES / folder).glob("*.zip")):
-        values, runs = archive.contents(file)
-        for row in values[values.metric.str.startswith("test/")].itertuples():
-            run, n = runs[row.run]["params"], row.step
-            member = file.stem, int(run["batch_size"]), run["method"], int(run["repeat"])
-            rows.append((*member, n, int(run["n_initial"]) + n, short(row.metric), row.value))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-
-
-def results(table: pd.DataFrame, on_cpus: pd.DataFrame) -> str:
-    """The verdict on every claim that the kept runs bear on, and where the runs come from."""
-    known = tracking.doubts(REFERENCE)
-    # To reach a score of the paper's means something on the paper's data alone.
-    claims = [
-        claim
-        for claim in paper.CLAIMS
-        if claim.experiment in known
-        and not (claim.threshold is not None and OTHER_DATA in known[claim.experiment])
-    ]
-    found = verdicts.verdicts(claims, table, known)
-    found = _panels_together(found[~found.verdict.str.contains("no runs")])
-    rows = [
-        f"| {row.where}: {_cell(row.claim)} | {_cell(row.paper)} "
-        f"| {_cell(f'{row.ours} {row.interval}')} | {_verdict(row.verdict)} |"
-        for row in found.itertuples()
-    ]
-    head = ["| claim | paper | ours | holds? |", "|---|---|---|---|"]
-    ours = {
-        "these runs": table,
-        "on CPUs": on_cpus,
-        "on CPUs in half precision": beside("half-precision"),
-        MORE_MASKS: beside("250-masks"),
+def kept(files: Mapping[str, tuple[str, ...]] = KEPT) -> dict[str, Evidence]:
+    """The kept runs, read from their archives: each machine and precision apart."""
+    return {
+        name: tracking.of_archives([REFERENCES / file for file in archives])
+        for name, archives in files.items()
     }
-    rivals = on_cpus[on_cpus.method != "deimos"]  # to whom J does not matter
-    against = ours | {MORE_MASKS: pd.concat([ours[MORE_MASKS], rivals])}
-    tests = _tests(against | {"the authors' own": tracking.published(REFERENCE)})
-    parts = [
-        *(_counted(found), "", *head, *rows, ""),
-        *_folded("The same tests on other runs, the authors' own among them", tests),
-        *_folded("How far our mean curves lie from the authors'", _gaps(table)),
-        *_folded("What another kind of machine, or more masks, change", _pairs(ours)),
-        *_origins(table),
-    ]
-    return "\n".join(parts)
 
 
-def costs(on_cpus: pd.DataFrame) -> str:
-    """For each experiment kept, how long its runs would take by repeats and workers (`hours`)."""
-    seconds = on_cpus[on_cpus.metric.str.endswith("_seconds")]
-    head = "| kept runs, hours a run | repeats | " + " | ".join(f"{w} workers" for w in WORKERS)
-    lines = [f"{head} |".replace(" 1 workers", " 1 worker"), "|---" * (2 + len(WORKERS)) + "|"]
-    for (name, b), rows in seconds.groupby(["experiment", "batch_size"]):
-        runs = rows.groupby(["method", "repeat"]).value.sum() / 3600
-        methods = runs.index.get_level_values("method").nunique()
-        what = f"{name}, b {b}, {methods} methods: {runs.mean():.2f}, at most {runs.max():.2f}"
-        for repeats in REPEATS:
-            took = [hours(runs, methods * repeats, workers) for workers in WORKERS]
-            lines.append(f"| {what} | {repeats} | " + " | ".join(f"{h:.1f} h" for h in took) + " |")
-            what = ""
+def decided(sets: Mapping[str, Evidence]) -> list[tuple[str, Verdict]]:
+    """Each claim's verdict with the name of the runs that decide it.
+
+    Of the sets that test it, those with most repeats decide; of equals the first.
+    """
+    by_set = {name: judge(paper.CLAIMS, evidence) for name, evidence in sets.items()}
+    found = []
+    for verdicts_of_claim in zip(*by_set.values(), strict=True):
+        named = list(zip(by_set, verdicts_of_claim, strict=True))
+        tested = [pair for pair in named if pair[1].outcome != "not tested"]
+        known = [pair for pair in named if pair[1].origin is not None]
+        found.append(max(tested or known or named, key=lambda pair: pair[1].repeats))
+    return found
+
+
+def summary(found: list[tuple[str, Verdict]]) -> str:
+    """The README's part: how the claims came out, and a row an experiment."""
+    lines = [_counted(found), "", "| experiment | claims | DEIMOS less random |", "|---|---|---|"]
+    for name, title in EXPERIMENTS.items():
+        own = [verdict for _, verdict in found if verdict.claim.experiment == name]
+        claims = verdicts.counted([verdict.outcome for verdict in own])
+        lines.append(f"| {title} | {claims} | {_against_random(own)} |")
     return "\n".join(lines)
 
 
-def hours(runs: pd.Series, n: int, workers: int) -> float:
-    """Hours for `n` runs such as these, each on one worker: shared, but never below the longest."""
-    return max(n * runs.mean() / workers, runs.max())
+def _against_random(own: list[Verdict]) -> str:
+    """What the runs say of the comparison that everybody asks for, in the metric's units."""
+    parts = []
+    for verdict in own:
+        claim = verdict.claim
+        if (claim.kind, claim.methods) != ("outperforms", ("random",)) or verdict.origin is None:
+            continue
+        one = verdict.deciding
+        low, high = -one.high, -one.low
+        data = "" if verdict.outcome != "not tested" else f" ({', '.join(verdict.reasons)})"
+        parts.append(
+            f"b {claim.batch_size}: {claim.metric} {-one.effect:+.2g} [{low:+.2g}, {high:+.2g}], "
+            f"{one.repeats} repeats, {verdict.outcome}{data}"
+        )
+    return "; ".join(parts) or "no such claim"
 
 
-def written(readme: str, results: str, marks: tuple[str, str] = MARKS) -> str:
-    """The README with these results between its marks."""
-    begin, end = map(re.escape, marks)
-    between = f"{marks[0]}\n\n{results}\n\n{marks[1]}"
-    text, n = re.subn(f"{begin}.*{end}", lambda _: between, readme, flags=re.DOTALL)
-    if n != 1:
-        raise ValueError(f"the README needs the marks {' and '.join(marks)}, once")
-    return text
-
-
-def _counted(found: pd.DataFrame) -> str:
-    """How the claims came out, as one sentence."""
-    kinds = (
-        ("holds", "hold"),
-        ("does not hold", "do not"),
-        ("cannot tell", "are not tested or open"),
-    )
-    counts = [(int(found.verdict.str.startswith(kind).sum()), said) for kind, said in kinds]
-    told = ", ".join(f"{n} {said}" for n, said in counts if n)
-    return f"**Of {len(found)} claims {told}.**"
-
-
-def _folded(summary: str, lines: list[str]) -> list[str]:
-    """What few readers want at once, a click away on GitHub."""
-    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>", ""]
-
-
-def _panels_together(found: pd.DataFrame) -> pd.DataFrame:
-    """Panels that are claimed alike and come out alike as one row: the lowest of them."""
-    stem = found.claim.str.partition(": batch size")[0]
-    lowest = pd.to_numeric(found.interval.str.strip("[]").str.split(",").str[0], errors="coerce")
-    panels = found.assign(stem=stem, lowest=lowest).groupby(["where", "stem", "verdict"])
-    several = found[(panels.transform("size") > 1) & (panels.lowest.transform("min") == lowest)]
-    counts = panels.transform("size")[several.index].astype(str)
-    told = several.assign(claim=stem[several.index] + " (the lowest of " + counts + " panels)")
-    return pd.concat([found[panels.transform("size") == 1], told]).sort_index()
-
-
-def _gaps(table: pd.DataFrame) -> list[str]:
-    """Each curve that the authors have too: where it lies furthest from theirs."""
-    rows = [
-        f"| {gap.experiment}, batch size {gap.batch_size}: {paper.METHODS[gap.method]} "
-        f"| {gap.points} | {gap.gap:+.4f} at {gap.at} | {gap.gap / gap.spread:+.1f} |"
-        for gap in stats.gaps(table, tracking.published(REFERENCE)).itertuples()
-    ]
-    head = "| mean curve | points compared | largest gap to the authors' | in units of their sd |"
-    return [head, "|---|---|---|---|", *rows] if rows else []
-
-
-def _tests(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """How each of these tables decides where DEIMOS is to outperform one other method.
-
-    0-9 at batch size 100, too: the authors' code has it where the paper has 25.
-    """
-    claims = [one for one in paper.CLAIMS if one.kind == "outperforms" and len(one.methods) == 1]
-    claims += [replace(one, batch_size=100) for one in claims if one in paper.MNIST_0_TO_9]
+def results(
+    found: list[tuple[str, Verdict]],
+    sets: Mapping[str, Evidence],
+    others: Mapping[str, Evidence],
+) -> str:
+    """The results page's part: every claim, the same comparisons elsewhere, the authors' curves."""
+    letters = {name: chr(ord("a") + i) for i, name in enumerate(sets)}
     lines = [
-        f"| another method less DEIMOS | {' | '.join(tables)} |",
-        "|---" * (1 + len(tables)) + "|",
-    ]
+        _counted(found), "",
+        "| claim | the paper | outcome | ours | what is missing | the paper's own test | by |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, verdict in found:
+        row = verdicts.row(verdict)
+        cells = row["paper"], f"**{row['outcome']}**", row["ours"], row["needs"]
+        cells = f"{row['where']}: {row['claim']}", *cells, row["paper's own test"]
+        by = letters[name] if verdict.origin else ""
+        lines.append(f"| {' | '.join(map(_cell, cells))} | {by} |")
+    lines += ["", verdicts.ON_THE_PAPERS_TEST, "", "What the verdicts rest on:", ""]
+    for name, evidence in sets.items():
+        lines += [f"- {letters[name]}: {name}"]
+        lines += [f"    - {_origin(e, evidence)}" for e in evidence.origins]
+    both = {**sets, **others}
+    lines += ["", "## The same comparisons on other runs, and on the authors' curves", ""]
+    lines += _elsewhere(both, sets["H100"].published)
+    lines += ["", "## Our curves less the authors'", "", *_gaps(sets)]
+    lines += ["", "## What another machine, precision or J changes", "", *_pairs(both)]
+    return "\n".join(lines)
+
+
+def _counted(found: list[tuple[str, Verdict]]) -> str:
+    outcomes = [verdict.outcome for _, verdict in found]
+    return f"**Of {len(outcomes)} claims: {verdicts.counted(outcomes)}.**"
+
+
+def _origin(experiment: str, evidence: Evidence) -> str:
+    origin = evidence.origins[experiment]
+    came = f"{experiment}: {origin.source}; {origin.machine}"
+    return f"{came}; {origin.minutes:.1f} minutes" if origin.minutes else came
+
+
+def _elsewhere(sets: Mapping[str, Evidence], published: pd.DataFrame) -> list[str]:
+    """How each set decides where DEIMOS is to outperform one other method.
+
+    0-9 at batch size 100, too: the authors' code has it where the paper has 25. All are cut where
+    the shortest of them ends, so that a row compares the same iterations.
+    """
+    claims = [c for c in paper.CLAIMS if c.kind == "outperforms" and len(c.methods) == 1]
+    claims = [c for c in claims if c.experiment != "splicing" and "logits" not in c.methods[0]]
+    claims += [replace(c, batch_size=100) for c in claims if c in paper.MNIST_0_TO_9]
+    tables = {name: evidence.table for name, evidence in sets.items()} | {"authors": published}
+    head = f"| another method less DEIMOS | to | {' | '.join(tables)} |"
+    lines = [head, "|---" * (2 + len(tables)) + "|"]
     for claim in claims:
-        cells = [_test(claim, table) for table in tables.values()]
-        if sum(map(bool, cells)) > 1:
-            (method,) = claim.methods
-            what = f"{claim.experiment}, batch size {claim.batch_size}: {paper.METHODS[method]}"
-            lines.append(f"| {what} | {' | '.join(cells)} |")
+        rows = {name: _paired(claim, table) for name, table in tables.items()}
+        ends = [one.n_acquired.max() for one in rows.values() if len(one)]
+        if len(ends) > 1:
+            end = min([claim.horizon, *ends])
+            cells = [_difference(claim, one[one.n_acquired <= end]) for one in rows.values()]
+            what = f"{claim.experiment}, b {claim.batch_size}: {METHODS[claim.methods[0]]}"
+            lines.append(f"| {what} | {end} | {' | '.join(cells)} |")
     return lines
 
 
-def _test(claim: paper.Claim, table: pd.DataFrame) -> str:
-    """A test in words, over the repeats that both have, and where it ends if early; "" if none."""
-    (method,) = claim.methods
-    rows = verdicts.subject(claim, table)
-    rows = rows[rows.method.isin(["deimos", method])]
-    rows = rows[rows.groupby("repeat").method.transform("nunique") == 2]
+def _paired(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of DEIMOS and the other method, of the repeats that both have."""
+    rows = subject(claim, table)
+    rows = rows[rows.method.isin(["deimos", *claim.methods])]
+    return rows[rows.groupby("repeat").method.transform("nunique") == 2]
+
+
+def _difference(claim: Claim, rows: pd.DataFrame) -> str:
+    """A difference with its interval and the number of repeats; empty without any."""
     if rows.empty:
         return ""
-    ours = verdicts.verdicts([claim], rows, {}).ours[0].removeprefix(paper.METHODS[method])
-    end = rows.groupby("method").n_acquired.max().min()
-    early = f" to {end}" if end < claim.horizon else ""
-    return f"{ours.strip()}, {rows.repeat.nunique()} repeats{early}"
+    test = stats.run_level_test(rows, *claim.methods)
+    low, high = test.interval
+    interval = f" [{low:+.2g}, {high:+.2g}]" if isfinite(low) else ""
+    return f"{test.effect:+.2g}{interval}, {len(test.differences)} repeats"
 
 
-def _pairs(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """What other rounding, random numbers or settings do to the scores of the same members."""
-    what = "a run's mean accuracy on the one less that on the other"
-    lines = [f"| runs kept from both | pairs of runs | {what} |", "|---|---|---|"]
+def _gaps(sets: Mapping[str, Evidence]) -> list[str]:
+    """Each curve that the authors have too: a difference of run means, by Welch's interval."""
+    lines = [
+        "| curve | by | iterations | runs, ours and theirs | ours less theirs |",
+        "|---|---|---|---|---|",
+    ]
+    for name, evidence in sets.items():
+        for gap in summaries.gaps(evidence.table, evidence.published).itertuples():
+            what = f"{gap.experiment}, b {gap.batch_size}: {METHODS[gap.method]}"
+            interval = f"{gap.difference:+.2g} [{gap.low:+.2g}, {gap.high:+.2g}]"
+            runs = f"{gap.ours}, {gap.theirs}"
+            lines.append(f"| {what} | {name} | {gap.points} | {runs} | {interval} |")
+    return lines
+
+
+def _pairs(sets: Mapping[str, Evidence]) -> list[str]:
+    """What other rounding, random numbers or settings do to the accuracy of the same members."""
+    lines = []
     keys = ["experiment", "batch_size", "metric", "method", "repeat", "n_acquired"]
-    for one, other in combinations(tables, 2):
-        both = tables[one].merge(tables[other], on=keys, suffixes=("", "_other"))
+    for one, other in combinations(sets, 2):
+        both = sets[one].table.merge(sets[other].table, on=keys, suffixes=("", "_other"))
         both = both[both.metric == "accuracy"]
         for (name, b), rows in both.groupby(["experiment", "batch_size"]):
             rows = rows.assign(repeat=rows.groupby(["method", "repeat"]).ngroup())
             pair = [rows.assign(method=one), rows.assign(method=other, value=rows.value_other)]
-            found = stats.paired_differences(pd.concat(pair)[list(COLUMNS)], other).iloc[0]
-            end = rows.n_acquired.max()
-            what = f"{one}, less {other}: {name}, batch size {b}, to {end} acquired"
-            effect = f"{found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-            lines.append(f"| {what} | {found.repeats} | {effect} |")
+            found = stats.run_level_test(pd.concat(pair), one, other)
+            low, high = found.interval
+            lines.append(
+                f"- {name}, b {b}, to {rows.n_acquired.max()}: a run's mean accuracy on {one} less "
+                f"that on {other} is {found.effect:+.4f} [{low:+.4f}, {high:+.4f}], over "
+                f"{len(found.differences)} pairs."
+            )
     return lines
 
 
@@ -211,42 +212,39 @@ def _cell(text: str) -> str:
     return text.strip().replace("|", "\\|")
 
 
-def _verdict(verdict: str) -> str:
-    short = {"holds": "yes", "does not hold": "**no**"}
-    unsure = "not tested (" if OTHER_DATA in verdict else "open ("
-    return short.get(verdict, verdict.replace("cannot tell (", unsure).replace("points ", ""))
+def between_marks(page: str, text: str, marks: tuple[str, str] = MARKS) -> str:
+    """The page with this text between its marks; `ValueError` unless it has them once."""
+    begin, end = map(re.escape, marks)
+    between = f"{marks[0]}\n\n{text}\n\n{marks[1]}"
+    written, n = re.subn(f"{begin}.*{end}", lambda _: between, page, flags=re.DOTALL)
+    if n != 1:
+        raise ValueError(f"the page needs the marks {' and '.join(marks)}, once")
+    return written
 
 
-def _origins(table: pd.DataFrame) -> list[str]:
-    """For each experiment its repeats, data, machines, commits; how long it took, and all of it."""
-    said, machines = [], set()
-    for name in table.experiment.unique():
-        came, rows = tracking.provenance(name, REFERENCE), table[table.experiment == name]
-        is_fleet = rows.metric.eq("fit_seconds").any()
-        repeats = f"{came['repeats']} repeats, " if is_fleet else ""
-        took = f", {came['minutes']:.1f} minutes" if is_fleet else ""
-        commits = ", ".join(commit[:7] for commit in came["commits"])
-        where = " and ".join(came["devices"])
-        said.append(f"- {name}: {repeats}{came['source']}, {where}, commit {commits}{took}.")
-        machines |= {*came["devices"]} - {ON_CPUS}
-    for machine in sorted(machines):
-        took = tracking.minutes(REFERENCE, device=machine)
-        said.append(
-            f"- **All that ran on the {machine}: {took:.0f} minutes**, partly side by side."
-        )
-    return said
+def pages() -> dict[Path, str]:
+    """Both pages as they should be."""
+    sets = kept()
+    found = decided(sets)
+    texts = {README: summary(found), RESULTS: results(found, sets, kept(OTHER_SETTINGS))}
+    return {
+        page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
+    }
 
 
 def main() -> None:
-    """Into the README, and its figures beside the kept runs."""
-    archive.read_references()
-    table, on_cpus = kept(), kept(device=ON_CPUS)
-    notes, published = tracking.notes(REFERENCE), tracking.published(REFERENCE)
+    """Write the pages, and the figures beside the kept runs."""
+    evidence = kept()["H100"]
+    evidence = Evidence(
+        evidence.table,
+        {e: replace(o, scale=tracking.REFERENCE) for e, o in evidence.origins.items()},
+    )
+    overview.overview(evidence).savefig(REFERENCES / "overview.png", dpi=110)
     for name in SHOWN:
-        if figure := figures.draw(name, table, notes, published):
-            figure.savefig(archive.REFERENCES / f"{name}.png", dpi=120)
-    text = written(README.read_text(encoding="utf-8"), results(table, on_cpus))
-    README.write_text(written(text, costs(on_cpus), COST_MARKS), encoding="utf-8")
+        if figure := figures.draw(name, evidence):
+            figure.savefig(REFERENCES / f"{name}.png", dpi=120)
+    for page, text in pages().items():
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

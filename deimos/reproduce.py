@@ -16,9 +16,8 @@ import signal
 import sys
 import time
 import typing
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
 
@@ -58,7 +57,7 @@ class Execution:
     new: int = 0
     resumed: int = 0
     skipped: int = 0
-    verdicts: tuple[str, ...] = ()
+    outcomes: dict[str, int] = field(default_factory=dict)  # how many claims came out how
 
 
 def assigned(notebook: Path) -> Iterator[tuple[str, object, object]]:
@@ -223,19 +222,17 @@ def summary(notebooks: Path) -> tuple[str, bool]:
     for notebook in sorted(notebooks.glob("*.ipynb")):
         file = notebooks / "executed" / f"{notebook.stem}.json"
         row = json.loads(file.read_text()) if file.exists() else {"status": "not run"}
-        verdicts = row.get("verdicts", [])
-        counts = Counter(verdict.partition(":")[0].partition(" (")[0] for verdict in verdicts)
-        told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
-        rows.append(row | {"notebook": notebook.stem, "verdicts": told or None})
-        # 99 repeats what the others say; here it counts them.
-        remarks = [row.get("error"), *(verdicts if not notebook.stem.startswith("99") else [])]
-        said += [f"{notebook.stem}: {remark}" for remark in remarks if remark]
-    columns = ["notebook", "scale", "status", "new", "resumed", "skipped", "minutes", "verdicts"]
+        outcomes = row.get("outcomes", {})
+        claims = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
+        rows.append(row | {"notebook": notebook.stem, "claims": claims or None})
+        if row.get("error"):
+            said.append(f"{notebook.stem}: {row['error']}")
+    columns = ["notebook", "scale", "status", "new", "resumed", "skipped", "minutes", "claims"]
     table = pd.DataFrame(rows, columns=columns)
     whole = bool((table.status == "finished").all())
     counts = {c: "{:.0f}".format for c in columns[3:6]}
     text = table.to_string(index=False, na_rep="-", formatters=counts)
-    where = "Each notebook as a page: notebooks/executed/*.html   Every run: make ui"
+    where = "Every claim with its numbers, every figure: notebooks/executed/*.html   Runs: make ui"
     return "\n".join(["", text, "", *said, "", where]), whole
 
 

@@ -36,7 +36,18 @@ def for_repeat(task: Task, repeat: int, rng: np.random.Generator) -> Task:
     """
     if task.name not in DRAWN_ANEW:
         return task
+    train_ids, test_ids = _of_repeat(task, repeat, rng)
+    return replace(task, train_ids=train_ids, test_x=task.x[test_ids], test_y=task.y[test_ids])
+
+
+def held_out_of_repeat(task: Task, repeat: int, rng: np.random.Generator) -> list[int] | None:
+    """The ids that a repeat alone is tested on, by the stream of `for_repeat`; None if none are."""
+    return _of_repeat(task, repeat, rng)[1].tolist() if task.name in DRAWN_ANEW else None
+
+
+def _of_repeat(
+    task: Task, repeat: int, rng: np.random.Generator
+) -> tuple[Int[Tensor, " r"], Int[Tensor, " m"]]:
     keep = task.initial_sets[repeat - 1] if repeat <= len(task.initial_sets) else ()
     rows = torch.arange(len(task.x), device=task.x.device)
-    train_ids, test_ids = hold_out(rows, len(task.test_x), rng, keep)
-    return replace(task, train_ids=train_ids, test_x=task.x[test_ids], test_y=task.y[test_ids])
+    return hold_out(rows, len(task.test_x), rng, keep)

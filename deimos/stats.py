@@ -1,4 +1,4 @@
-"""Who wins, and is it chance: App. C's test, labels-to-reach, and a test with the run as the unit.
+"""Decide who wins: App. C's test, a test with the run as the unit, labels to reach a score.
 
 Each function reads the tidy table of one experiment, batch size and metric. The iteration is
 `n_acquired`. What a table cannot answer raises `Undecidable`, a ValueError whose sentence says what
@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, nan, pi, sqrt
 from typing import Literal
-from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,13 @@ from scipy.stats import chi2, norm, t, ttest_1samp
 from statsmodels.regression.linear_model import OLS
 from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+MOST_REPEATS = 10_000  # more than anybody runs
 
 
 class Undecidable(ValueError):
-    """What the table lacks for this question, in one sentence."""
+    """A question that the table cannot answer; its sentence says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,24 @@ class RunLevel:
     effect: float
     differences: tuple[float, ...]
     p_value: float
-    interval: tuple[float, float]
+    interval: tuple[float, float]  # 95 %, by Student's t
+
+    @property
+    def sd(self) -> float:
+        """Sample standard deviation of the differences; nan of fewer than two."""
+        return float(np.std(self.differences, ddof=1)) if len(self.differences) > 1 else nan
 
 
 def likelihood_ratio(
     table: pd.DataFrame, method: str, reference: str = "deimos"
 ) -> LikelihoodRatio:
-    """Does the choice of method matter, given the iteration? (App. C)
+    """Test whether the choice of method matters, given the iteration (App. C).
 
     Null: score ~ 1 + (1 | iteration); alternative: score ~ 1 + method + (1 | iteration); both by
     maximum likelihood, compared by χ² with 1 degree of freedom. As in the paper the repeats count
-    as independent given the iteration, which they are not: `run_level_test` stands beside it.
-    All rows of the two methods are used, so cut the table where one method stops first.
+    as independent given the iteration, which they are not: `run_level_test` stands beside it, and
+    `false_positives` says what that costs. All rows of the two methods are used, so cut the table
+    where one method stops first.
     """
     check(table, method, reference)
     rows = table[table.method.isin([method, reference])]
@@ -66,6 +74,8 @@ def likelihood_ratio(
     iteration = rows.n_acquired.to_numpy()
     side = np.where(rows.method == method, 0.5, -0.5)  # the slope is then method minus reference
     unit = rows.value.std(ddof=0) or 1.0
+    if unit < 1e-12 * rows.value.abs().max():
+        raise Undecidable("scores do not vary within iterations, but for rounding")
     score = ((rows.value - rows.value.mean()) / unit).to_numpy()
     _check_spread(score, side, iteration)
 
@@ -88,25 +98,27 @@ def _fit(
     """Maximum log-likelihood and fixed effects of a model with a random intercept per iteration.
 
     With r the intercept's variance over the noise's, V = I + r11ᵀ within an iteration of m scores,
-    so V⁻¹ = I − r/(1+mr) 11ᵀ and log|V| = log(1+mr): sums by iteration tell the likelihood of each
-    r, all else at its best. One of statsmodels' searches has to stay there and agree; left alone
-    they take seconds, and one calls +inf converged. At r = 0 it is ordinary least squares.
+    so V⁻¹ = (I − 11ᵀ/m) + 11ᵀ/(m(1+mr)) and log|V| = log(1+mr): sums of squares within and between
+    iterations tell the likelihood of each r, all else at its best. statsmodels' likelihood of the
+    same parameters has to agree; its own searches take seconds, and one calls +inf converged.
+    At r = 0 it is ordinary least squares.
     """
     flat = OLS(score, design).fit()
     _, group, m = np.unique(iteration, return_inverse=True, return_counts=True)
     columns = np.column_stack([design, score])
     sums = np.stack([np.bincount(group, column) for column in columns.T])  # [k + 1, iterations]
+    inner = columns - (sums / m).T[group]
+    within = inner.T @ inner
 
     def at(log_r: float) -> tuple[float, Float[np.ndarray, " k"]]:
-        weight = 1 / (np.exp(-log_r) + m)
-        A = columns.T @ columns - sums * weight @ sums.T
+        A = within + sums / (m * (1 + m * np.exp(log_r))) @ sums.T
         effects = np.linalg.solve(A[:-1, :-1], A[:-1, -1])
         residual = A[-1, -1] - effects @ A[:-1, -1]
         n = len(score)
         spread = n * (log(2 * pi * residual / n) + 1) + np.log1p(m * np.exp(log_r)).sum()
         return -spread / 2, effects
 
-    coarse = np.linspace(-15, 15, 61)
+    coarse = np.linspace(-15, 30, 91)
     start = coarse[np.argmax([at(log_r)[0] for log_r in coarse])]
     near = (start - 1, start + 1)
     log_r = minimize_scalar(lambda x: -at(x)[0], bounds=near, options={"xatol": 1e-9}).x
@@ -114,48 +126,49 @@ def _fit(
     if likelihood <= flat.llf:
         return float(flat.llf), np.asarray(flat.params)
     there = MixedLMParams.from_components(effects, cov_re=np.exp([[log_r]]))
-    model, found = MixedLM(score, design, groups=iteration), []
-    for optimiser in ("lbfgs", "bfgs", "powell", "cg", "nm"):
-        with catch_warnings():
-            simplefilter("ignore")  # what the warnings say is checked below
-            try:
-                found.append(model.fit(start_params=there, reml=False, method=optimiser).llf)
-            except np.linalg.LinAlgError:
-                continue
-        if abs(found[-1] - likelihood) < 1e-5:
-            return likelihood, effects
-    raise RuntimeError(f"the mixed model's likelihood is {likelihood}, by statsmodels {found}")
+    theirs = MixedLM(score, design, groups=iteration)
+    theirs.reml, theirs.cov_pen, theirs.fe_pen = False, None, None  # maximum likelihood, plain
+    agreed = float(theirs.loglike(there, profile_fe=False))
+    if abs(agreed - likelihood) > 1e-5 * max(1.0, abs(likelihood)):
+        raise Undecidable(
+            f"the mixed model's likelihood is {likelihood:.6f} here and {agreed:.6f} by statsmodels"
+        )
+    return likelihood, effects
 
 
 def run_level_test(table: pd.DataFrame, method: str, reference: str = "deimos") -> RunLevel:
-    """The same question with the run as the unit: area under the curve, paired by repeat.
+    """Test the same with the run as the unit: mean score over the curve, paired by repeat.
 
-    A run's area is its mean score over the iterations that both runs of the pair have. p is the
-    paired t-test's, exact if the differences are normal; the interval is the 95 % percentile
-    bootstrap of their mean (10,000 draws, always the same), narrow with few repeats: with three
-    it never leaves the range of the three. Both are nan with fewer than two pairs, and p
-    when all differences are equal.
+    A run's mean is over the iterations that both runs of the pair have. p and the 95 % interval are
+    the paired t-test's, exact if the differences are normal. Both are nan with fewer than two
+    pairs, and p where all differences are equal.
     """
     check(table, method, reference)
     rows = table[table.method.isin([method, reference])]
     paired = rows.pivot(index=["repeat", "n_acquired"], columns="method", values="value").dropna()
     if paired.empty:
         raise Undecidable(f"no repeat has both {method} and {reference} at the same iteration")
-    areas = paired.groupby(level="repeat").mean()
-    differences = (areas[method] - areas[reference]).to_numpy()
-    n, p_value, interval = len(differences), nan, (nan, nan)
-    if n > 1:
-        draws = np.random.default_rng(0).choice(differences, (10_000, n)).mean(axis=1)
-        interval = tuple(np.quantile(draws, [0.025, 0.975]).tolist())
-        differ = np.ptp(differences) > 1e-9 * np.abs(differences).max()  # by more than rounding
-        p_value = float(ttest_1samp(differences, 0).pvalue) if differ else nan
+    means = paired.groupby(level="repeat").mean()
+    differences = (means[method] - means[reference]).to_numpy()
     return RunLevel(
-        method, reference, differences.mean().item(), tuple(differences.tolist()), p_value, interval
-    )
+        method, reference, differences.mean().item(), tuple(differences.tolist()),
+        *paired_test(differences),
+    )  # fmt: skip
+
+
+def paired_test(differences: Float[np.ndarray, " n"]) -> tuple[float, tuple[float, float]]:
+    """p of the paired t-test and its 95 % interval; nan where `run_level_test` says so."""
+    if len(differences) < 2:
+        return nan, (nan, nan)
+    if np.ptp(differences) <= 1e-9 * np.abs(differences).max():  # but for rounding
+        return nan, (differences.mean().item(),) * 2
+    found = ttest_1samp(differences, 0)
+    low, high = found.confidence_interval()
+    return float(found.pvalue), (float(low), float(high))
 
 
 def paired_differences(table: pd.DataFrame, reference: str = "deimos") -> pd.DataFrame:
-    """`run_level_test` of every other method in the table: a row each, in order of appearance.
+    """Run `run_level_test` of every other method in the table: a row each, as they appear.
 
     `effect` with `low` and `high`, the ends of its 95 % interval by Student's t (and so it excludes
     0 where p < 0.05), `repeats` paired, `p` and Holm's `holm`, for as many tests as there are rows.
@@ -167,15 +180,106 @@ def paired_differences(table: pd.DataFrame, reference: str = "deimos") -> pd.Dat
         if method == reference:
             continue
         test = run_level_test(table, method, reference)
-        n, d = len(test.differences), np.array(test.differences)
-        half = t.ppf(0.975, n - 1) * d.std(ddof=1) / sqrt(n) if n > 1 else nan
-        p = 1.0 if n > 1 and not d.any() else test.p_value
-        rows.append((method, n, test.effect, test.effect - half, test.effect + half, p))
+        n = len(test.differences)
+        p = 1.0 if n > 1 and not any(test.differences) else test.p_value
+        rows.append((method, n, test.effect, *test.interval, p))
     found = pd.DataFrame(rows, columns=["method", "repeats", "effect", "low", "high", "p"])
     if found.empty:
         raise Undecidable(f"no runs of anything but {reference!r}")
-    holm = multipletests(found.p.fillna(1.0), method="holm")[1]
-    return found.assign(holm=np.where(found.p.isna(), nan, holm))
+    return found.assign(holm=holm(found.p))
+
+
+def holm(p_values: Iterable[float]) -> Float[np.ndarray, " n"]:
+    """Correct the p-values of one family for their number (Holm, 1979); nan stays nan."""
+    p = np.array(list(p_values), dtype=float)
+    corrected = multipletests(np.nan_to_num(p, nan=1.0), method="holm")[1]
+    return np.where(np.isnan(p), nan, corrected)
+
+
+def t_quantile(freedom: int) -> float:
+    """The factor between a standard error and half of a 95 % interval."""
+    return float(t.ppf(0.975, freedom))
+
+
+def repeats_needed(effect: float, sd: float, power: float = 0.8, level: float = 0.05) -> int | None:
+    """Count the pairs that show `effect` with this power in a two-sided paired t-test.
+
+    `sd` is that of the differences between paired runs. None where it takes more than
+    `MOST_REPEATS`, or where effect or sd is not known.
+    """
+    if not np.isfinite([effect, sd]).all() or effect == 0:
+        return None
+    if abs(effect) > 50 * sd:  # for which statsmodels has no number
+        return 2
+
+    def enough(n: int) -> bool:
+        return bool(TTestPower().power(abs(effect) / sd, n, level) >= power)
+
+    most = 2
+    while most < MOST_REPEATS and not enough(most):
+        most *= 2
+    if not enough(most):
+        return None
+    fewest = most // 2 + 1 if most > 2 else 2
+    return next(n for n in range(fewest, most + 1) if enough(n))
+
+
+def false_positives(
+    table: pd.DataFrame,
+    method: str,
+    reference: str = "deimos",
+    level: float = 0.05,
+    draws: int = 2_000,
+    test: Literal["likelihood_ratio", "run_level"] = "likelihood_ratio",
+) -> float:
+    """Estimate how often a test at `level` sees a difference between two methods that have none.
+
+    Under the null the runs of both methods are draws of one Gaussian process: its mean is the mean
+    curve of both, its covariance between iterations that of all runs of the table, whatever their
+    method, around their method's mean. A draw has as many runs a method as the table. The paper's
+    test takes iterations for independent; the closer neighbouring ones are tied, the more often it
+    is wrong. Iterations that not every run has are left out.
+    """
+    check(table, method, reference)
+    curves = table.pivot(index=["method", "repeat"], columns="n_acquired", values="value")
+    curves = curves.dropna(axis=1)
+    by_method = curves.groupby(level="method")
+    runs = by_method.size()
+    n = int(runs[method])
+    if curves.shape[1] < 2 or n < 2 or n != runs[reference]:
+        raise Undecidable("a null simulation takes two runs a method or more, as many of each")
+    several = (by_method.transform("size") > 1).to_numpy()
+    residuals = (curves - by_method.transform("mean")).to_numpy()[several]
+    freedom = int((runs[runs > 1] - 1).sum())
+    weights = np.random.default_rng(0).standard_normal((draws, 2, n, len(residuals)))
+    centre = curves.loc[[method, reference]].to_numpy().mean(axis=0)
+    simulated = weights @ residuals / sqrt(freedom) + centre  # [draws 2 n iterations]
+    if test == "run_level":
+        means = simulated.mean(axis=-1)
+        return float((ttest_1samp(means[:, 0] - means[:, 1], 0, axis=1).pvalue < level).mean())
+    return float((chi2.sf(_balanced_ratio(simulated), 1) < level).mean())
+
+
+def _balanced_ratio(scores: Float[np.ndarray, "draws 2 n t"]) -> Float[np.ndarray, " draws"]:
+    """χ² of `likelihood_ratio` in closed form, for tables in which every run has every iteration.
+
+    With t iterations of k = 2n scores, the sums of squares between and within iterations are
+    independent, SSB/t estimates σ² + kσ_u² and SSW/(t(k−1)) estimates σ²; where the first is the
+    smaller, σ_u² = 0 and all is pooled. The method's effect takes tk(d/2)² from SSW.
+    """
+    draws, _, n, t = scores.shape
+    k = 2 * n
+    by_iteration = scores.reshape(draws, k, t).mean(axis=1)
+    between = k * ((by_iteration - by_iteration.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    within = ((scores - by_iteration[:, None, None]) ** 2).sum(axis=(1, 2, 3))
+    d = scores[:, 0].mean(axis=(1, 2)) - scores[:, 1].mean(axis=(1, 2))
+
+    def twice_likelihood(within: Float[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
+        pooled = -t * k * np.log((between + within) / (t * k))
+        split = -t * np.log(between / t) - t * (k - 1) * np.log(within / (t * (k - 1)))
+        return np.where(between / t < within / (t * (k - 1)), pooled, split)
+
+    return twice_likelihood(within - t * k * d**2 / 4) - twice_likelihood(within)
 
 
 def acquisitions_to_reach(
@@ -206,54 +310,6 @@ def acquisitions_to_reach(
             column.append(good.idxmax() if good.any() else pd.NA)
         reached[method] = pd.array(column, dtype="Int64")
     return pd.DataFrame(reached, index=pd.Index(thresholds, name="threshold"))
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """`mean`, sample `sd` (ddof=1, as the figures shade) and `n` repeats by method, n_acquired."""
-    check(table)
-    by_point = table.groupby(["method", "n_acquired"], sort=False).value
-    return by_point.agg(mean="mean", sd="std", n="count").reset_index()
-
-
-def at_budgets(table: pd.DataFrame, most: int = 12) -> pd.DataFrame:
-    """Mean ± sample sd at a glance: a row for each budget (at most `most`), a column a method."""
-    points = summary(table)
-    budgets = np.unique(points.n_acquired)
-    shown = budgets[np.unique(np.linspace(0, len(budgets) - 1, most).round().astype(int))]
-    points = points[points.n_acquired.isin(shown)].copy()
-    points["score"] = [
-        f"{row.mean:.4g} ± {row.sd:.2g}" if row.n > 1 else f"{row.mean:.4g}"
-        for row in points.itertuples()
-    ]
-    wide = points.pivot(index="n_acquired", columns="method", values="score").fillna("")
-    return wide[points.method.unique()].rename_axis(columns=None)
-
-
-def gaps(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """How far our mean curves lie from the authors': a row for each curve that both have.
-
-    `gap` is where they lie furthest apart, ours minus theirs; `spread` the authors' sample sd over
-    repeats, its root mean square along the curve (at single points, with three repeats, it can be
-    almost 0); `gap/spread` the one in units of the other.
-    """
-    curve = ["experiment", "batch_size", "metric", "method"]
-    ours = table.groupby([*curve, "n_acquired"], sort=False).value.mean()
-    theirs = published.groupby([*curve, "n_acquired"], sort=False).value.agg(["mean", "std"])
-    both = theirs.join(ours.rename("ours"), how="inner")
-    rows = []
-    for name, points in both.groupby(curve, sort=False):
-        apart = (points.ours - points["mean"]).droplevel(curve)
-        at, spread = apart.abs().idxmax(), (points["std"] ** 2).mean() ** 0.5
-        rows.append((*name, len(points), apart[at], at, spread, apart[at] / spread))
-    columns = [*curve, "points", "gap", "at", "spread", "gap/spread"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def coverage(table: pd.DataFrame) -> pd.DataFrame:
-    """What a table of many experiments holds: repeats and acquisitions of each method."""
-    by_method = table.groupby(["experiment", "batch_size", "method"], sort=False)
-    wide = by_method.agg(repeats=("repeat", "nunique"), acquired=("n_acquired", "max"))
-    return wide.reset_index()
 
 
 def check(table: pd.DataFrame, *methods: str) -> None:

@@ -21,7 +21,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from deimos import training
 from deimos.all_trunks import Weights, all_trunks
 from deimos.networks import Network
-from deimos.training import KERAS_EPSILON, descend, epoch, trained
+from deimos.training import KERAS_EPSILON, RATE, descend, epoch, trained
 
 Objective = Callable[..., Float[Tensor, ""]]  # of weights, chosen points and masks
 
@@ -124,16 +124,22 @@ class Rule:
 
     first: float  # β₁, of m
     second: float  # β₂, of v
-    corrected: bool  # for starting from 0: rate(t) = 10⁻³ √(1−β₂ᵗ)/(1−β₁ᵗ)
+    corrected: bool  # for starting from 0: rate(t) = 10⁻³ √(1−β₂ˢ)/(1−β₁ˢ)
+    ahead: int = 0  # s − t
 
     def rates(self, n_steps: int) -> Float[Tensor, " t"]:
         """The rates of steps 1 to n_steps."""
         t = torch.arange(1, n_steps + 1, dtype=torch.float64)
-        correction = (1 - self.second**t).sqrt() / (1 - self.first**t) if self.corrected else t**0
-        return 1e-3 * correction
+        s = t + self.ahead
+        correction = (1 - self.second**s).sqrt() / (1 - self.first**s) if self.corrected else t**0
+        return RATE * correction
 
 
-RULES = {"adam": Rule(0.9, 0.999, True), "rmsprop": Rule(0.0, 0.9, False)}
+RULES = {
+    "adam": Rule(0.9, 0.999, True),
+    "adam_next": Rule(0.9, 0.999, True, ahead=1),
+    "rmsprop": Rule(0.0, 0.9, False),
+}
 
 
 class _Step:

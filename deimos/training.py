@@ -5,7 +5,6 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 
@@ -18,42 +17,54 @@ from deimos.mc_dropout import draw_masks
 from deimos.networks import Network
 
 KERAS_EPSILON = 1e-7
+RATE = 1e-3  # of every optimiser, Keras' default
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def adam(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Adam with Keras' constants; `keras_step` puts ε where Keras has it."""
-    return torch.optim.Adam(weights, lr=1e-3, betas=(0.9, 0.999), fused=True)
+    return torch.optim.Adam(weights, lr=RATE, betas=(0.9, 0.999), fused=True)
+
+
+def adam_next(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The same with the rate of step t + 1 at step t, as the first steps of the authors' Keras had.
+
+    There a step's number was read before or after it was counted, as chance would have it.
+    """
+    group = {"params": list(weights), "ahead": 1}
+    return torch.optim.Adam([group], lr=RATE, betas=(0.9, 0.999), fused=True)
 
 
 def rmsprop(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     """RMSprop with Keras' constants; torch, too, adds ε outside the root."""
-    return torch.optim.RMSprop(weights, lr=1e-3, alpha=0.9, eps=KERAS_EPSILON)
+    return torch.optim.RMSprop(weights, lr=RATE, alpha=0.9, eps=KERAS_EPSILON)
 
 
 OPTIMISERS: dict[str, Callable[[Iterable[Tensor]], torch.optim.Optimizer]] = {
     "adam": adam,
+    "adam_next": adam_next,
     "rmsprop": rmsprop,
 }
 
 
 def keras_step(optimiser: torch.optim.Optimizer, t: int) -> None:
-    """Step t, from 1. Keras' Adam leaves ε uncorrected: w −= lr √(1−β₂ᵗ)/(1−β₁ᵗ) m/(√v + ε).
+    """Step t, from 1. Keras' Adam leaves ε uncorrected: w −= lr √(1−β₂ˢ)/(1−β₁ˢ) m/(√v + ε).
 
-    torch computes m̂/(√v/√(1−β₂ᵗ) + ε'), which is the same when ε' = ε/√(1−β₂ᵗ).
+    There s is t, or as far `ahead` of it as the parameter group says. torch computes
+    m̂/(√v/√(1−β₂ᵗ) + ε'), which is the same when ε' = ε/√(1−β₂ᵗ), but for the rate where s is not t.
     """
     for group in optimiser.param_groups:
         if "betas" in group:
             group["eps"] = KERAS_EPSILON / math.sqrt(1 - group["betas"][1] ** t)
+        if "ahead" in group:
+            s = t + group["ahead"]
+            group["lr"] = RATE * correction(*group["betas"], s) / correction(*group["betas"], t)
     optimiser.step()
 
 
-def asked_precision() -> str:
-    """`DEIMOS_PRECISION`, or float32 where it is not set; ValueError if it is none."""
-    asked = os.environ.get("DEIMOS_PRECISION") or "float32"
-    if asked not in PRECISIONS:
-        raise ValueError(f"DEIMOS_PRECISION is {asked!r}, wanted {' or '.join(PRECISIONS)}")
-    return asked
+def correction(first: float, second: float, s: int) -> float:
+    """√(1−β₂ˢ)/(1−β₁ˢ), by which Adam corrects its averages for starting from 0."""
+    return math.sqrt(1 - second**s) / (1 - first**s)
 
 
 def loss(

@@ -22,6 +22,7 @@ QUESTIONS = {
     "noise": "How closely must τ⁻¹ be chosen?",
     "pixels": "Do unscaled pixels, as in the authors' code, cost accuracy?",
     "eq. 6": "Does it matter where τ_s⁻¹ stands: as printed, or as the authors ran it?",
+    "space": "Do predictions as logits serve the covariance as well as probabilities do?",
     "precision": "Does fitting the convolutions in half precision cost accuracy?",
     "method": "What do cheaper and more elaborate ways to a batch achieve?",
 }
@@ -53,6 +54,7 @@ def variants(
     brightest: Sequence[int | float] = (),
     as_printed: bool = False,
     precisions: Sequence[str] = (),
+    spaces: Sequence[str] = (),
     methods: Sequence[str] = (),
 ) -> list[Variant]:
     """The base and a variant for every other value of a setting, and for every other method.
@@ -69,6 +71,7 @@ def variants(
         *((f"noise: × {by:g}", _times(base, by)) for by in noise_factors),
         *([("eq. 6: as printed", printed)] if as_printed else []),
         *((f"precision: {one}", {"precision": one}) for one in precisions),
+        *((f"space: {one}", {"space": one}) for one in spaces),
     ]
     digest = hashlib.sha256(f"{task.checksum} {base}".encode()).hexdigest()[:16]
     found = [Variant(BASE, BASE, base, task, digest)]
@@ -81,7 +84,7 @@ def variants(
     said, known = [], {}
     for one in found:
         said += limits.problems({**vars(one.schedule), "methods": [one.method]})
-        said += limits.misfits(one.task, one.schedule)
+        said += limits.misfits(one.task, one.schedule, [one.method])
         what = (one.method, one.schedule, one.task.checksum)
         if what in known:
             said.append(f"{one.name!r} is {known[what]!r} again: give it another value")

@@ -1,10 +1,7 @@
-"""The paper's claims beside our numbers: what holds, what does not, and what cannot be told.
+"""The verdicts in words: text is made of what `judging` found here, once, for tables and pages."""
 
-`paper.py` has the claims as data; each names the kind of check that CHECKS finds for it here.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from math import inf, isfinite
 
 import numpy as np
@@ -12,67 +9,172 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from deimos import stats
+from deimos.judging import OUTCOMES, Comparison, Outcome, Verdict, judge, subject
 from deimos.paper import METHODS, Claim
+from deimos.tracking import Evidence
 
-Test = tuple[stats.LikelihoodRatio, stats.RunLevel]
+NUMBERS = (
+    "effect", "low", "high", "repeats", "repeats_needed", "repeats_needed_authors", "p", "holm",
+    "paper_p_log10", "false_positives", "share", "rests_on",
+)  # fmt: skip
+# What the paper's own test takes for granted, told wherever its p-values are shown.
+ON_THE_PAPERS_TEST = (
+    "The paper's test (App. C) takes the iterations of a run for independent, which they are not: "
+    "beside each p stands how often it would see a difference at .05 where there is none, by "
+    "simulation."
+)
 
 
 def as_printed(claims: Sequence[Claim]) -> pd.DataFrame:
-    """What the paper says, a row a claim, with its numbers as it prints them."""
+    """The claims as the paper makes them, a row each, with its numbers as it prints them."""
     rows = [(claim.where, claim.says, claim.paper) for claim in claims]
     return pd.DataFrame(rows, columns=["where", "the paper says", "with"])
 
 
 def show(frame: pd.DataFrame) -> Styler:
-    """A table of sentences as a notebook should show it: nothing cut short, no row numbers."""
-    left = [{"selector": "td, th", "props": "text-align: left; vertical-align: top"}]
-    return frame.style.hide().set_table_styles(left)
+    """Style a table of sentences for a notebook: nothing cut short, no row numbers.
 
-
-def verdicts(
-    claims: Sequence[Claim], table: pd.DataFrame, doubts: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
-    """The paper's claims beside our numbers: claim, where, paper, ours, interval, verdict.
-
-    A claim that DEIMOS outperforms "holds" if the LMM as printed is significant at 0.05 in the
-    claimed direction, against every method named; the printed p need not come out. The run-level p
-    stands beside it and the interval is that test's. "No difference" holds if no LMM is
-    significant at 0.05; higher diversity in almost all iterations, if the LMM's p is below 0.01 and
-    DEIMOS' mean is higher in at least 90 % of them. Fewest acquisitions: no method gets there
-    sooner, and DEIMOS gets there. Other claims hold if our numbers lie within the claim's bounds.
-
-    `doubts` says by experiment why its runs cannot decide (`tracking.doubts`: a small scale, other
-    data than the paper's). The verdict then is "cannot tell", with the reason and, where there are
-    numbers, the way they point; and so it is when runs are missing, too short or too few.
+    Of a table of verdicts the words alone are shown: their numbers stand in the words, too.
     """
-    return pd.DataFrame(
-        [_verdict(claim, table, doubts.get(claim.experiment, ())) for claim in claims],
-        columns=["claim", "where", "paper", "ours", "interval", "verdict"],
-    )
+    left = [{"selector": "td, th", "props": "text-align: left; vertical-align: top"}]
+    words = frame[[column for column in frame if column not in NUMBERS]]
+    return words.style.hide().set_table_styles(left)
+
+
+def verdicts(claims: Sequence[Claim], evidence: Evidence) -> pd.DataFrame:
+    """The paper's claims beside our numbers: a row a claim, in words and in numbers.
+
+    `outcome` is one of `judging.OUTCOMES`. `effect`, `low` and `high` are those of the comparison
+    that supports the claim least, the other method less the claim's leader in the metric's units,
+    with its 95 % interval; where no methods are compared, the number in question and its range.
+    `repeats_needed` are those that would decide an undecided claim with 80 % power.
+    """
+    return pd.DataFrame([row(verdict) for verdict in judge(claims, evidence)])
+
+
+def row(verdict: Verdict) -> dict[str, object]:
+    """A verdict as a row of `verdicts`."""
+    claim, finding, deciding = verdict.claim, verdict.finding, verdict.deciding
+    compared = isinstance(deciding, Comparison)
+    printed = deciding.printed_test if compared else None
+    undecided = compared and verdict.outcome == "undecided"
+    return {
+        "where": claim.where,
+        "claim": claim.says,
+        "paper": claim.paper,
+        "outcome": verdict.outcome,
+        "ours": ours(verdict),
+        "needs": needs(verdict),
+        "paper's own test": "; ".join(map(own_test, finding.comparisons)),
+        "effect": deciding.effect,
+        "low": deciding.low,
+        "high": deciding.high,
+        "repeats": verdict.repeats,
+        "repeats_needed": verdict.repeats_needed,
+        "repeats_needed_authors": deciding.repeats_needed_authors if undecided else None,
+        "p": deciding.p_value if compared else np.nan,
+        "holm": deciding.holm if compared else np.nan,
+        "paper_p_log10": printed.log10_p if printed else np.nan,
+        "false_positives": deciding.false_positives if compared else np.nan,
+        "share": finding.share,
+        "rests_on": rests_on(verdict),
+    }
+
+
+def ours(verdict: Verdict) -> str:
+    """Our numbers for a claim, in words; empty without runs."""
+    claim, finding = verdict.claim, verdict.finding
+    parts = [_effect(one) for one in finding.comparisons]
+    if isfinite(finding.margin):
+        parts.append(f"none if within ±{finding.margin:.2g}")
+    if claim.kind in ("ahead", "more_diverse") and isfinite(finding.effect):
+        parts.append(f"in {finding.effect:.0%} of iterations")
+    for method, n in finding.reached:
+        extra = "never" if n == inf else f"{n:+.0%}" if claim.kind == "extra" else f"{n:.0f}"
+        parts.append(f"{METHODS[method]} {extra}")
+    if claim.kind in ("within", "nugget") and isfinite(finding.effect):
+        parts.append(_numbers(finding.effect, finding.low, finding.high))
+    if isfinite(finding.share) and (claim.repeats > 1 or claim.kind != "within"):
+        of = "seeds" if claim.kind == "within" else "repeats"
+        of = of if claim.kind in ("within", "nugget") else "resamples of the repeats"
+        parts.append(f"so in {finding.share:.0%} of {of}")
+    return "; ".join(parts)
+
+
+def needs(verdict: Verdict) -> str:
+    """What is missing for a decision: reasons, and the repeats that it would take."""
+    parts = list(verdict.reasons)
+    if verdict.outcome == "undecided":
+        for one in verdict.finding.comparisons:
+            if one.outcome == "undecided":
+                seen = _count(one.repeats_needed)
+                theirs = f", {_count(one.repeats_needed_authors)} for the authors'"
+                known = theirs if isfinite(one.authors) else ""
+                parts.append(f"{METHODS[one.method]}: {seen} for the effect seen{known}")
+    return "; ".join(parts)
+
+
+def _count(repeats: int | None) -> str:
+    return f"{repeats:,} repeats" if repeats else "more repeats than anybody runs"
+
+
+def own_test(one: Comparison) -> str:
+    """The paper's own test of a comparison, and how far it is to be trusted."""
+    if one.printed_test is None:
+        return ""
+    wrong = ""
+    if isfinite(one.false_positives):
+        wrong = f" ({one.false_positives:.0%} false at .05)"
+    return f"{METHODS[one.method]} p = {in_digits(one.printed_test.log10_p)}{wrong}"
+
+
+def rests_on(verdict: Verdict) -> str:
+    """Scale, data, machine, versions and commit behind a verdict; empty without runs."""
+    origin = verdict.origin
+    return "" if origin is None else f"{origin.note}; {origin.machine}"
+
+
+def _effect(one: Comparison) -> str:
+    interval = f" [{one.low:+.2g}, {one.high:+.2g}]" if isfinite(one.low) else ""
+    return f"{METHODS[one.method]} {one.effect:+.2g}{interval}"
+
+
+def _numbers(mean: float, low: float, high: float) -> str:
+    return f"{mean:.6g}" if low == high else f"mean {mean:.4g}, from {low:.4g} to {high:.4g}"
+
+
+def in_digits(log10_p: float) -> str:
+    """Two digits of a p-value that may be too small for a float."""
+    if log10_p > -3:
+        return f"{10**log10_p:.2g}"
+    exponent = int(np.floor(log10_p))
+    digits = f"{10 ** (log10_p - exponent):.1f}"
+    return f"1.0e{exponent + 1}" if digits == "10.0" else f"{digits}e{exponent}"
 
 
 def differences(
     table: pd.DataFrame, doubts: Sequence[str], repeats: int = 10, better: str = "higher"
 ) -> pd.DataFrame:
-    """What `stats.paired_differences` decides, a row a method: no claim of the paper's.
+    """Judge every method against DEIMOS, a row each: no claim of the paper's.
 
-    A method is "better" or "worse" than the reference if Holm's p is below 0.05; with `doubts`, or
-    with fewer than `repeats` pairs, the verdict is "cannot tell", and how the numbers look.
+    A method is "better" or "worse" if Holm's p is below 0.05, else "undecided"; with `doubts`, or
+    fewer than `repeats` pairs, "not tested", and `because` says why and how the numbers look.
     """
-    said = []
-    for row in stats.paired_differences(table).itertuples():
+    rows = []
+    for found in stats.paired_differences(table).itertuples():
         sign = 1 if better == "higher" else -1
-        way = "better" if sign * row.effect > 0 else "worse"
-        verdict = way if row.holm < 0.05 else "no difference shown"
-        few = [f"{row.repeats} of {repeats} repeats"] if row.repeats < repeats else []
-        if known := [*doubts, *few]:
-            verdict = f"cannot tell ({', '.join(known)}): here {verdict}"
-        interval = f"[{row.low:+.2g}, {row.high:+.2g}]"
-        said.append((row.method, f"{row.effect:+.2g}", interval, f"{row.holm:.2g}", verdict))
-    return pd.DataFrame(said, columns=["claim", "ours", "interval", "p (Holm)", "verdict"])
+        way = "better" if sign * found.effect > 0 else "worse"
+        outcome = way if found.holm < 0.05 else "undecided"
+        few = [f"{found.repeats} of {repeats} repeats"] if found.repeats < repeats else []
+        because = ", ".join([*doubts, *few])
+        if because:
+            outcome, because = "not tested", f"{because}; here {outcome}"
+        interval = f"{found.effect:+.2g} [{found.low:+.2g}, {found.high:+.2g}]"
+        rows.append((found.method, outcome, interval, f"{found.holm:.2g}", because))
+    return pd.DataFrame(rows, columns=["claim", "outcome", "ours", "p (Holm)", "because"])
 
 
-def beside(claims: Sequence[Claim], table: pd.DataFrame) -> pd.DataFrame:
+def thresholds_table(claims: Sequence[Claim], table: pd.DataFrame) -> pd.DataFrame:
     """Acquisitions needed to reach each score (Tables 1, 2): for each method the paper's and ours.
 
     "ours" is the first crossing of the mean over repeats, as printed; "for good" the first point
@@ -80,11 +182,11 @@ def beside(claims: Sequence[Claim], table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = {}
     for claim in (claim for claim in claims if claim.kind == "fewest"):
-        row = rows[claim.threshold] = {}
+        cells = rows[claim.threshold] = {}
         for method, printed in zip(claim.methods, claim.printed, strict=True):
             name = METHODS[method]
-            row[name, "paper"] = str(printed)
-            row[name, "ours"], row[name, "for good"] = _reached_by(claim, method, table)
+            cells[name, "paper"] = str(printed)
+            cells[name, "ours"], cells[name, "for good"] = _reached_by(claim, method, table)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("to reach").reset_index()
 
 
@@ -100,165 +202,7 @@ def _reached_by(claim: Claim, method: str, table: pd.DataFrame) -> Iterator[str]
         yield f"not by {rows.n_acquired.max()}" if pd.isna(count) else str(count)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Our numbers in words, whether they point the claim's way, and whether that is enough."""
-
-    ours: str
-    interval: str
-    agrees: bool
-    enough: bool = True
-
-
-def _verdict(claim: Claim, table: pd.DataFrame, known: Sequence[str]) -> dict[str, str]:
-    doubts = list(known)
-    try:
-        rows = _rows_of(claim, table)
-        finding = CHECKS[claim.kind](claim, rows)
-    except stats.Undecidable as lack:
-        finding = Finding("", "", False)
-        verdict = f"cannot tell ({', '.join([*doubts, str(lack)])})"
-    else:
-        runs = rows.groupby(["method", "repeat"]).n_acquired.max()
-        repeats = runs.groupby(level="method").size().min()
-        if runs.min() < claim.horizon:
-            doubts.append(f"runs stop at {runs.min()} of {claim.horizon} acquisitions")
-        if repeats < claim.repeats:
-            doubts.append(f"{repeats} of {claim.repeats} repeats")
-        verdict = "holds" if finding.agrees and finding.enough else "does not hold"
-        if doubts:
-            way = "same" if finding.agrees else "other"
-            verdict = f"cannot tell ({', '.join(doubts)}): points the {way} way"
-    return {
-        "claim": claim.says,
-        "where": claim.where,
-        "paper": claim.paper,
-        "ours": finding.ours,
-        "interval": finding.interval,
-        "verdict": verdict,
-    }
-
-
-def subject(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a claim's experiment, batch size and metric."""
-    return table[
-        (table.experiment == claim.experiment)
-        & (table.batch_size == claim.batch_size)
-        & (table.metric == claim.metric)
-    ]
-
-
-def _rows_of(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
-    methods = {"deimos", *claim.methods}
-    rows = subject(claim, table)
-    rows = rows[rows.method.isin(methods)]
-    missing = [METHODS[method] for method in METHODS if method in methods - set(rows.method)]
-    if missing:
-        raise stats.Undecidable(f"no runs of {', '.join(missing)}" if len(rows) else "no runs")
-    stats.check(rows)
-    return rows
-
-
-def _tests(claim: Claim, rows: pd.DataFrame) -> list[Test]:
-    rows = rows[rows.n_acquired <= claim.horizon]
-    return [
-        (stats.likelihood_ratio(rows, other), stats.run_level_test(rows, other))
-        for other in claim.methods
-    ]
-
-
-def _outperforms(claim: Claim, rows: pd.DataFrame, level: float = 0.05) -> Finding:
-    tests = _tests(claim, rows)
-    sign = 1 if claim.better == "lower" else -1  # of the other method minus DEIMOS
-    return Finding(
-        *_in_words(tests),
-        all(sign * test.effect > 0 for test, _ in tests),
-        all(test.p_value < level for test, _ in tests),
-    )
-
-
-def _no_difference(claim: Claim, rows: pd.DataFrame) -> Finding:
-    tests = _tests(claim, rows)
-    return Finding(*_in_words(tests), all(test.p_value >= 0.05 for test, _ in tests))
-
-
-def _more_diverse(claim: Claim, rows: pd.DataFrame) -> Finding:
-    found = _outperforms(claim, rows, level=0.01)
-    rows = rows[rows.n_acquired <= claim.horizon]
-    means = rows.pivot_table(index="n_acquired", columns="method", values="value").dropna()
-    shares = [float((means["deimos"] > means[other]).mean()) for other in claim.methods]
-    higher = ", ".join(f"{share:.0%}" for share in shares)
-    return Finding(
-        f"{found.ours}; higher in {higher} of iterations",
-        found.interval,
-        found.agrees,
-        found.enough and min(shares) >= 0.9,
-    )
-
-
-def _reached(claim: Claim, rows: pd.DataFrame) -> dict[str, int | float]:
-    """Acquisitions each method needs; inf where it never gets there."""
-    row = stats.acquisitions_to_reach(rows, [claim.threshold], claim.better).iloc[0]
-    return {method: inf if pd.isna(count) else int(count) for method, count in row.items()}
-
-
-def _fewest(claim: Claim, rows: pd.DataFrame) -> Finding:
-    reached = _reached(claim, rows)
-    ours = ", ".join(
-        f"{METHODS[method]} {'never' if reached[method] == inf else reached[method]}"
-        for method in claim.methods
-    )
-    return Finding(ours, "", reached["deimos"] == min(reached.values()) < inf)
-
-
-def _extra(claim: Claim, rows: pd.DataFrame) -> Finding:
-    reached = _reached(claim, rows)
-    if not 0 < reached["deimos"] < inf:
-        when = "never reaches" if reached["deimos"] else "starts beyond"
-        return Finding(f"DEIMOS {when} {claim.threshold}", "", False)
-    first = reached["deimos"]
-    extra = {method: (reached[method] - first) / first for method in claim.methods}
-    ours = ", ".join(
-        f"{METHODS[method]} " + ("never" if more == inf else f"{more:+.0%}")
-        for method, more in extra.items()
-    )
-    low, high = claim.bounds
-    return Finding(ours, "", all(low <= more <= high for more in extra.values()))
-
-
-def _within(claim: Claim, rows: pd.DataFrame) -> Finding:
-    low, high = claim.bounds
-    least, most = rows.value.min(), rows.value.max()
-    ours = f"{least:.6g}" if least == most else f"mean {rows.value.mean():.6g}"
-    interval = "" if least == most else f"[{least:.6g}, {most:.6g}]"
-    return Finding(ours, interval, bool(low <= least and most <= high))
-
-
-CHECKS: dict[str, Callable[[Claim, pd.DataFrame], Finding]] = {
-    "outperforms": _outperforms,
-    "no_difference": _no_difference,
-    "more_diverse": _more_diverse,
-    "fewest": _fewest,
-    "extra": _extra,
-    "within": _within,
-}
-
-
-def _in_words(tests: list[Test]) -> tuple[str, str]:
-    """Other method minus DEIMOS with both p-values, and the run-level intervals of the same."""
-    ours = [
-        f"{METHODS[lmm.method]} {lmm.effect:+.2g}, p = {_p(lmm.log10_p)} (by run {by_run})"
-        for lmm, run in tests
-        for by_run in [f"{run.p_value:.2g}" if isfinite(run.p_value) else "undefined"]
-    ]
-    ends = [run.interval for _, run in tests if isfinite(run.interval[0])]
-    return "; ".join(ours), "; ".join(f"[{low:+.2g}, {high:+.2g}]" for low, high in ends)
-
-
-def _p(log10_p: float) -> str:
-    """Two digits of a p-value that may be too small for a float."""
-    if log10_p > -3:
-        return f"{10**log10_p:.2g}"
-    exponent = int(np.floor(log10_p))
-    digits = f"{10 ** (log10_p - exponent):.1f}"
-    return f"1.0e{exponent + 1}" if digits == "10.0" else f"{digits}e{exponent}"
+def counted(outcomes: Sequence[Outcome]) -> str:
+    """How many claims came out how, as one phrase."""
+    counts = Counter(outcomes)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])

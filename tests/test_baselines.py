@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from scipy.stats import entropy as scipy_entropy
 
 from deimos import baselines
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs, entropy
 
 METHODS = [baselines.random, baselines.max_variance, baselines.max_entropy, baselines.bald]
 SAMPLING = [
@@ -72,7 +72,7 @@ def test_bald_leaves_alone_what_every_mask_finds_equally_uncertain():
 
 
 def test_a_certain_prediction_has_no_entropy():
-    assert baselines.entropy(torch.eye(3, dtype=torch.float64)).tolist() == [0, 0, 0]
+    assert entropy(torch.eye(3, dtype=torch.float64)).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("acquire", METHODS[1:])

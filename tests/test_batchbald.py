@@ -9,9 +9,9 @@ import pytest
 import torch
 from batchbald_redux.batchbald import get_batchbald_batch
 
-from deimos import baselines, batchbald
+from deimos import baselines, batchbald, beliefs
 from deimos.batchbald import batchbald_with_information, saturation
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs
 
 
 def probabilities(J: int, S: int, c: int, scale: float = 2.0, seed: int = 0) -> torch.Tensor:
@@ -87,7 +87,7 @@ def drawn(P: torch.Tensor, batch: list[int], n_each: int, rng) -> torch.Tensor:
 
 def test_the_sampled_gains_have_the_exact_ones_as_their_mean(rng):
     P = probabilities(20, 30, 3)
-    H = baselines.entropy(P)
+    H = beliefs.entropy(P)
     batch = [3, 8, 1, 20]
     joint = torch.zeros(1, 20, dtype=torch.float64)
     for i in batch:
@@ -107,7 +107,7 @@ def test_the_sampled_gains_have_the_exact_ones_as_their_mean(rng):
 
 def test_single_precision_moves_a_sampled_gain_by_less_than_the_tolerance(rng):
     P = probabilities(50, 300, 10)
-    H = baselines.entropy(P)
+    H = beliefs.entropy(P)
     w = drawn(P, [5, 0, 40, 7, 11], 40, rng)
     even = torch.full((2000,), 1 / 2000, dtype=torch.float64)
     single, double = (
@@ -127,6 +127,86 @@ def test_a_sampled_batch_tells_about_what_it_says_and_what_the_exact_one_does(c,
         )[1][-1]
         assert truth > exact - 0.03
         assert (bits[-1] - truth).abs() < 0.06
+
+
+def authors_scores(P: np.ndarray, batch: list[int], n_configurations: int, rng) -> np.ndarray:
+    """Their score of every point, one configuration and one mask after another."""
+    J, n, c = P.shape
+    masks = rng.integers(J, size=n_configurations) if batch else [0]
+    u = rng.random((n_configurations, len(batch))) if batch else [[]]
+    scores = np.zeros(n)
+    for j, uniform in zip(masks, u, strict=True):
+        log_p = np.zeros(J)
+        for i, v in zip(batch, uniform, strict=True):
+            label = int((np.cumsum(P[j, i])[:-1] <= v).sum())
+            log_p += np.log(P[:, i, label])
+        w = np.exp(log_p - log_p.max())
+        w /= w.sum()
+        for i in range(n):
+            q = w @ P[:, i]
+            scores[i] += -(q * np.log(q)).sum() / len(masks)
+    return scores - np.array([-(P[:, i] * np.log(P[:, i])).sum() / J for i in range(n)])
+
+
+@pytest.mark.parametrize("J, c, scale", [(6, 3, 2.0), (20, 2, 2.0), (5, 4, 12.0)])
+def test_the_authors_batch_is_that_of_their_estimator_step_by_step(J, c, scale):
+    seen = some(probabilities(J, 24, c, scale).clamp(min=1e-12))
+    ours = batchbald.batchbald_authors(seen, 6, np.random.default_rng(4), 300).tolist()
+    candidates, rng, batch = seen.candidates.sort().values, np.random.default_rng(4), []
+    P = seen.predictions[:, candidates].numpy()
+    while len(batch) < 6:
+        scores = authors_scores(P, batch, 300, rng)
+        scores[batch] = -np.inf
+        batch.append(int(scores.argmax()))
+    assert ours == candidates[batch].tolist()
+
+
+def test_the_authors_first_point_is_balds_and_all_their_draws_are_new():
+    seen = some(probabilities(9, 40, 4))
+    rng = np.random.default_rng(0)
+    first = batchbald.batchbald_authors(seen, 1, rng)
+    assert torch.equal(first, baselines.bald(seen, 1, rng))
+    P = seen.predictions
+    drawn = [batchbald.log_joint_anew(P, P.log(), [3, 5], 50, rng) for _ in range(2)]
+    assert drawn[0].shape == (50, 9) and not torch.equal(*drawn)
+
+
+def test_the_authors_scores_have_the_exact_gains_as_their_mean(rng):
+    P = probabilities(12, 20, 3)
+    H, batch = beliefs.entropy(P), [3, 8, 1]
+    joint = torch.zeros(1, 12, dtype=torch.float64)
+    for i in batch:
+        joint = (joint[:, None] + P[:, i].T.log()).flatten(0, 1)
+    exact = batchbald.gains(joint.softmax(1), joint.exp().mean(1), P, H, torch.float64)[1]
+    scores = np.stack([authors_scores(P.numpy(), batch, 20, rng) for _ in range(150)])
+    z = (scores.mean(0) - exact.numpy()) / (scores.std(0) / 150**0.5)
+    assert abs(z).max() < 4 and (z**2).mean() < 2.5
+
+
+def test_once_the_masks_are_told_apart_the_authors_noise_decides_by_how_entropies_differ():
+    P = probabilities(16, 200, 4, scale=1.0, seed=2)
+    P[:, 0] = P[:, 1] = 1e-9
+    for j in range(16):
+        P[j, 0, j // 4] = P[j, 1, j % 4] = 1 - 3e-9
+    seen = Beliefs(torch.arange(200), P)
+    picks = [
+        batchbald.batchbald_authors(seen, 8, np.random.default_rng(seed), 500).tolist()
+        for seed in range(6)
+    ]
+    assert all(set(batch[:2]) == {0, 1} for batch in picks)
+    later = torch.tensor([batch[2:] for batch in picks]).flatten()
+    assert len(set(later.tolist())) > 12  # chance decides, where ours takes the lowest positions
+    spread = beliefs.entropy(P).std(0)  # of a point's entropy over masks
+    assert spread[later].mean() > 1.2 * spread[2:].mean()
+    ours = batchbald.batchbald(seen, 8, np.random.default_rng(0), 500).tolist()
+    assert ours != picks[0]
+
+
+def test_rows_of_configurations_change_no_authors_batch(monkeypatch):
+    seen = some(probabilities(12, 40, 3))
+    whole = batchbald.batchbald_authors(seen, 7, np.random.default_rng(0), 100)
+    monkeypatch.setattr(batchbald, "ROWS", 7)
+    assert torch.equal(batchbald.batchbald_authors(seen, 7, np.random.default_rng(0), 100), whole)
 
 
 def test_labels_are_drawn_in_the_shares_that_each_mask_predicts(rng):

@@ -6,14 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs
 from deimos.methods import by_name
 
 J, S, c = 4, 14, 3
 CANDIDATES = torch.arange(2, 13)  # the others are labelled
 SAMPLED = ("power_bald", "softmax_variance", "power_entropy")
 OWN = ("deimos", "deimos_forward_backward")
-PREDICTED = (*OWN, *SAMPLED, "max_variance", "max_entropy", "bald", "batchbald")
+PREDICTED = (
+    *OWN,
+    *SAMPLED,
+    "max_variance",
+    "max_entropy",
+    "bald",
+    "batchbald",
+    "batchbald_authors",
+)
 EMBEDDED = ("k_center", "k_center_authors", "greedy_k_center")
 ALL = (*PREDICTED, *EMBEDDED, "random")
 

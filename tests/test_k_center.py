@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from deimos import k_center
-from deimos.mc_dropout import Beliefs
+from deimos.beliefs import Beliefs
 
 ACQUIRE = [k_center.robust_k_center, k_center.greedy_k_center]
 

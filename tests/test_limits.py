@@ -51,6 +51,9 @@ def test_what_can_be_is_let_through():
         ({"n_candidates": 3}, "n_candidates = 3 is less than the batch size 4"),
         ({"optimiser": "adams"}, "there is no optimiser 'adams'; the nearest is 'adam'"),
         ({"initial_sets": "rndom"}, "there is no initial set 'rndom'; the nearest is 'random'"),
+        ({"precision": "half"}, "there is no precision 'half'; the nearest is"),
+        ({"fitting": "step"}, "there is no fitting 'step'; the nearest is 'in_step'"),
+        ({"space": "logit"}, "there is no space 'logit'; the nearest is 'logits'"),
         ({"scale": "papr"}, "there is no scale 'papr'; the nearest is 'paper'"),
         ({"methods": ["deimos", "kcenter"]}, "no method 'kcenter'; the nearest is 'k_center'"),
         ({"methods": []}, "methods = [], wanted one or more, each once"),
@@ -91,6 +94,13 @@ def schedule(**changes) -> Schedule:
 )
 def test_more_than_the_data_have_is_told(classes, changes, told):
     assert limits.misfits(task(classes), schedule(**changes)) == told
+
+
+def test_logits_are_refused_where_there_are_no_classes():
+    (said,) = limits.misfits(task(1), schedule(space="logits"))
+    assert said == "logits are asked for, but here has no classes: leave the space as it is"
+    assert limits.misfits(task(1), schedule(), ["random", "deimos_logits"]) == [said]
+    assert limits.misfits(task(2), schedule(space="logits", n_initial=8), ["deimos"]) == []
 
 
 def test_stored_initial_sets_need_not_represent_every_class_equally():

@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 from tiny import build
 
-from deimos import loop, tracking
+from deimos import loop, mc_dropout, tracking
 from deimos.data import Task
 from deimos.iteration import initial_set
 from deimos.members import Member, Schedule
@@ -23,7 +23,7 @@ SCHEDULE = Schedule(
 )  # fmt: skip
 METHODS = (
     "deimos", "random", "max_variance", "max_entropy", "bald", "batchbald", "k_center",
-    "k_center_authors", "greedy_k_center",
+    "k_center_authors", "greedy_k_center", "batchbald_authors", "deimos_logits",
 )  # fmt: skip
 
 
@@ -257,3 +257,30 @@ def test_a_loop_that_is_left_waits_for_no_fit_and_its_fits_stop_by_themselves(mo
     for thread in {t for t in threading.enumerate() if not t.daemon} - before:
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+def test_deimos_on_logits_sees_logits_whichever_way_it_is_asked_for_and_no_other_method_does(
+    moons, monkeypatch
+):
+    seen, whole = [], mc_dropout.predict
+
+    def spied(network, features, masks, space="probabilities"):
+        seen.append(space)
+        return whole(network, features, masks, space)
+
+    monkeypatch.setattr(mc_dropout, "predict", spied)
+    short = replace(SCHEDULE, n_acquired=4)
+    batches = {}
+    for method, space in (
+        ("deimos", "probabilities"),
+        ("deimos", "logits"),
+        ("deimos_logits", "probabilities"),
+        ("batchbald", "logits"),
+        ("deimos_forward_backward", "logits"),
+    ):
+        member = Member(method, 1, replace(short, space=space))
+        first, _ = loop.active_learning(moons, build, [member])
+        batches[method, space] = first.acquired
+    assert seen == ["probabilities", "logits", "logits", "probabilities", "logits"]
+    assert batches["deimos", "logits"] == batches["deimos_logits", "probabilities"]
+    assert batches["deimos", "logits"] != batches["deimos", "probabilities"]

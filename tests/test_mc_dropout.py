@@ -88,3 +88,16 @@ def test_equal_predictions_have_no_diversity_and_certain_ones_a_finite_one():
     assert mc_dropout.batch_diversity(torch.full((3, 2), 0.5)) == pytest.approx(0, abs=1e-12)
     assert math.isfinite(mc_dropout.batch_diversity(torch.eye(2)))
     assert math.isnan(mc_dropout.batch_diversity(torch.ones(1, 2) / 2))
+
+
+def test_logits_are_what_the_probabilities_are_made_of_under_the_same_masks():
+    network = Network(nn.Sequential(nn.Linear(3, 6), nn.ReLU()), (6, 5, 4), p=0.3)
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    features = mc_dropout.trunk_features(network, x)
+    masks = mc_dropout.draw_masks(network, (5,), torch.Generator().manual_seed(1))
+    logits = mc_dropout.predict(network, features, masks, "logits")
+    probabilities = mc_dropout.predict(network, features, masks)
+    assert logits.min() < 0 and not torch.equal(logits, probabilities)
+    torch.testing.assert_close(logits.softmax(-1), probabilities)
+    with pytest.raises(ValueError, match="got space='odds', wanted probabilities or logits"):
+        mc_dropout.predict(network, features, masks, "odds")

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from deimos import reproduce, tracking
+from deimos import paper, reproduce, tracking
 from deimos.own import second_round
 from deimos.provenance import code_fingerprint
 
@@ -33,7 +33,7 @@ def test_a_notebook_runs_to_its_end_and_shows_a_figure_and_verdicts(executed, no
     cells = nbformat.read(executed["folder"] / notebook.name, as_version=4).cells
     shown = [kind for c in cells for o in c.get("outputs", []) for kind in o.get("data", {})]
     assert "image/png" in shown
-    assert execution.verdicts and (executed["folder"] / f"{notebook.stem}.html").exists()
+    assert execution.outcomes and (executed["folder"] / f"{notebook.stem}.html").exists()
 
 
 def test_the_numbers_of_the_smoke_runs_are_in_the_record(executed):
@@ -51,13 +51,21 @@ def test_the_numbers_of_the_smoke_runs_are_in_the_record(executed):
 
 
 def test_a_round_is_known_by_the_code_that_picks_too(executed):
-    (known,) = tracking.provenance("own-pool")["fingerprints"]
+    (known,) = tracking.evidence(experiment="own-pool").origins["own-pool"].fingerprints
     assert known == code_fingerprint(also=second_round.MODULES) != code_fingerprint()
 
 
+@pytest.mark.parametrize(
+    "task",
+    ["synthetic-1d", "splicing", "face-age", "mnist-7-vs-9", "mnist-0-to-9", "own-pool"],
+)
+def test_the_precision_of_every_experiment_is_recorded(executed, task):
+    assert len(tracking.table(task, "smoke", precision="float32")) > 0
+
+
 def test_a_smoke_run_on_stand_in_data_decides_no_claim(executed):
-    verdicts = executed["04-mnist-7-vs-9"].verdicts
-    assert all(v.startswith("cannot tell (smoke scale, not the paper's data") for v in verdicts)
+    outcomes = executed["04-mnist-7-vs-9"].outcomes
+    assert outcomes == {"not tested": len(paper.MNIST_7_VS_9)}
 
 
 def test_a_second_execution_finds_everything_done(executed):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deimos import paper
-from deimos.verdicts import CHECKS
+from deimos.judging import CHECKS
 
 
 def test_the_claims_of_all_notebooks_are_all_the_claims():
@@ -32,7 +32,8 @@ def test_a_claim_can_be_checked_and_shown(claim):
     assert claim.better in ("lower", "higher")
     assert claim.bounds[0] <= claim.bounds[1]
     assert (claim.threshold is not None) == (claim.kind in ("fewest", "extra"))
-    assert claim.horizon > 0 or claim.kind == "within"
+    assert claim.horizon > claim.start or claim.kind in ("within", "nugget")
+    assert claim.leader in paper.METHODS
 
 
 def test_numbers_are_shown_as_the_paper_prints_them():

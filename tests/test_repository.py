@@ -126,7 +126,10 @@ def test_a_notebook_asks_a_question_and_answers_it_under_the_same_headings(noteb
 @each_notebook
 def test_a_notebook_is_short_and_defines_nothing(notebook):
     lengths = [len(re.findall(r"^ *[^# \n]", c.source, flags=re.MULTILINE)) for c in code(notebook)]
-    assert sum(lengths) <= 80 and max(lengths) <= 15
+    parameters = [c for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
+    most = {c.source: 18 for c in parameters}  # a line a setting
+    assert sum(lengths) <= 80
+    assert all(n <= most.get(c.source, 15) for c, n in zip(code(notebook), lengths, strict=True))
     for cell in code(notebook):
         nodes = list(ast.walk(ast.parse(cell.source)))  # `!` and `%` lines do not parse
         assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in nodes)

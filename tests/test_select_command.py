@@ -92,6 +92,23 @@ def test_the_picks_with_their_labels_filled_in_are_the_next_round(place, rng):
     assert len(second) == 35 and not set(first.id) & set(second.id)
 
 
+def test_the_precision_is_asked_for_by_name_and_recorded_and_the_environment_has_no_say(
+    place, rng, monkeypatch
+):
+    sequence_files(place, rng)
+    gains = {}
+    for precision in ("float32", "bfloat16"):
+        other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+        monkeypatch.setenv("DEIMOS_PRECISION", other)
+        asked = ["--precision", precision] if precision == "bfloat16" else []
+        assert select(place, *asked) == 0
+        run = rounds_in_the_record()[0]
+        assert run.data.params["precision"] == precision
+        assert precision in (place / "picks.html").read_text(encoding="utf-8")
+        gains[precision] = pd.read_csv(place / "picks.csv").expected_improvement.tolist()
+    assert gains["float32"] != gains["bfloat16"]
+
+
 @pytest.mark.parametrize("how", ["tsv", "gz", "named"])
 def test_tables_parted_by_tabs_zipped_or_with_names_of_their_own(place, rng, how):
     sequence_files(place, rng)

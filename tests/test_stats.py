@@ -6,11 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.stats import chi2, ttest_rel
+from scipy.stats import chi2, t, ttest_rel
 from tables import curves, published, simulated
 
 from deimos import paper, stats
-from deimos.stats import acquisitions_to_reach, gaps, likelihood_ratio, run_level_test, summary
+from deimos.stats import (
+    acquisitions_to_reach,
+    false_positives,
+    likelihood_ratio,
+    paired_test,
+    repeats_needed,
+    run_level_test,
+)
 
 # The number acquired up to which the paper compares methods.
 HORIZON = {("splicing", 1): 600, ("mnist-7-vs-9", 1): 200, ("mnist-7-vs-9", 25): 500}
@@ -156,7 +163,9 @@ def test_run_level_p_is_scipys_paired_t_test_of_the_areas():
     assert test.p_value == pytest.approx(ttest_rel(areas["random"], areas["deimos"]).pvalue)
     assert test.effect == pytest.approx((areas["random"] - areas["deimos"]).mean())
     assert test.p_value > 0.5  # while the LMM says 7e-34
-    assert min(test.differences) <= test.interval[0] < test.effect < test.interval[1]
+    half = t.ppf(0.975, 2) * np.std(test.differences, ddof=1) / 3**0.5
+    assert test.interval == pytest.approx((test.effect - half, test.effect + half))
+    assert test.interval[0] < min(test.differences)  # wider than the range of the three
 
 
 def test_run_level_compares_only_iterations_that_both_runs_of_a_pair_have():
@@ -168,6 +177,94 @@ def test_run_level_compares_only_iterations_that_both_runs_of_a_pair_have():
 def test_one_pair_has_an_effect_but_no_run_level_p():
     test = run_level_test(simulated(repeats=1), "random")
     assert np.isfinite(test.effect) and np.isnan([test.p_value, *test.interval]).all()
+
+
+# Intervals that cover, power, and what the paper's test takes for granted
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_intervals_cover_the_true_difference_95_times_in_100(n):
+    rng = np.random.default_rng(n)
+    differences = rng.normal(0.3, 1.0, (5_000, n))
+    intervals = np.array([paired_test(row)[1] for row in differences])
+    covered = (intervals[:, 0] <= 0.3) & (intervals[:, 1] >= 0.3)
+    assert covered.mean() == pytest.approx(0.95, abs=0.01)
+    table = curves({"deimos": np.zeros((1, n)), "random": differences[:1]}, repeats=n)
+    assert run_level_test(table, "random").interval == pytest.approx(tuple(intervals[0]))
+
+
+@pytest.mark.parametrize(
+    "effect, sd, repeats",  # of the kept runs and the authors', by statsmodels' power
+    [(0.0083, 0.0030, 4), (0.0129, 0.0030, 3), (0.0034, 0.0036, 11), (0.0022, 0.0036, 24),
+     (0.0015, 0.0023, 21), (0.0039, 0.0023, 5), (0.0053, 0.0019, 4), (0.0049, 0.0047, 10)],
+)  # fmt: skip
+def test_repeats_needed_are_the_fewest_with_four_fifths_power(effect, sd, repeats):
+    assert repeats_needed(effect, sd) == repeats == repeats_needed(-effect, sd)
+    rng = np.random.default_rng(0)
+
+    def power(n):
+        found = ttest_rel(rng.normal(effect, sd, (20_000, n)), np.zeros((20_000, n)), axis=1)
+        return (found.pvalue < 0.05).mean()
+
+    assert power(repeats) > 0.79 and power(repeats - 1) < 0.81
+
+
+def test_repeats_needed_may_be_out_of_reach_or_unknown():
+    assert repeats_needed(1e-6, 1.0) is None and repeats_needed(0.0, 1.0) is None
+    assert repeats_needed(np.nan, 1.0) is None and repeats_needed(1.0, np.nan) is None
+    assert repeats_needed(1.0, 0.0) == 2 and repeats_needed(1.0, 1e-9) == 2
+
+
+def test_the_papers_test_is_right_where_iterations_are_independent():
+    table = simulated(seed=3, iterations=30, repeats=20, effect=0.0)
+    assert false_positives(table, "random", draws=500) == pytest.approx(0.05, abs=0.04)
+    found = false_positives(table, "random", draws=500, test="run_level")
+    assert found == pytest.approx(0.05, abs=0.03)
+
+
+def test_the_papers_test_is_wrong_where_a_run_is_better_throughout():
+    rng = np.random.default_rng(0)
+    whole = rng.standard_normal((2, 1, 3)) + 0.2 * rng.standard_normal((2, 60, 3))
+    table = curves({"deimos": whole[0], "random": whole[1]})
+    assert false_positives(table, "random") > 0.5
+    assert false_positives(table, "random", test="run_level") == pytest.approx(0.05, abs=0.015)
+
+
+def test_the_null_simulation_uses_the_papers_test():
+    for seed in range(5):
+        table = simulated(seed, between=[0.0, 0.5, 3.0][seed % 3])
+        wide = table.pivot(index=["method", "repeat"], columns="n_acquired", values="value")
+        scores = np.stack([wide.loc["random"], wide.loc["deimos"]])[None]
+        expected = likelihood_ratio(table, "random").chi2
+        assert stats._balanced_ratio(scores).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_null_simulation_needs_two_runs_of_each():
+    with pytest.raises(ValueError, match="two runs a method"):
+        false_positives(simulated(repeats=1), "random")
+    table = simulated()
+    uneven = table[(table.method == "deimos") | (table["repeat"] < 3)]
+    with pytest.raises(ValueError, match="as many of each"):
+        false_positives(uneven, "random")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_extreme_ratios_give_a_number_or_a_reason(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(10):
+        n, repeats = rng.integers(2, 30), rng.integers(1, 5)
+        between, noise, effect, offset = 10.0 ** rng.uniform(-8, 8, 4)
+        level = between * rng.standard_normal((n, 1)) + offset
+        both = [level + noise * rng.standard_normal((n, repeats)) for _ in range(2)]
+        table = curves({"deimos": both[0], "random": both[1] + effect}, repeats)
+        try:
+            test = likelihood_ratio(table, "random")
+        except stats.Undecidable:
+            continue
+        assert np.isfinite([test.chi2, test.p_value, test.log10_p, test.effect]).all()
+        lost = 1e-15 * max(between, effect, offset) / noise  # digits that the scores do not hold
+        if lost < 1e-7:
+            assert test.chi2 == pytest.approx(closed_form(table, "random")[0], rel=1e-3, abs=1e-3)
 
 
 # Invariants
@@ -212,7 +309,7 @@ def test_rows_of_a_third_method_change_no_test():
     assert run_level_test(both, "random") == run_level_test(table, "random")
 
 
-# Acquisitions to reach, and summaries
+# Acquisitions to reach
 
 
 def test_first_crossing_and_sustained_crossing_differ_where_the_mean_falls_back():
@@ -230,20 +327,6 @@ def test_a_mean_needs_every_repeat():
     short = table[(table["repeat"] == 1) | (table.n_acquired < 2)]
     assert acquisitions_to_reach(table, [3]).loc[3, "deimos"] == 2
     assert acquisitions_to_reach(short, [3]).isna().all(axis=None)
-
-
-def test_summary_holds_mean_sample_deviation_and_repeats():
-    row = summary(curves({"deimos": [1, 2, 6]})).iloc[0]
-    assert (row.method, row.n_acquired, row["mean"], row.n) == ("deimos", 0, 3, 3)
-    assert row.sd == pytest.approx(7**0.5)
-
-
-def test_a_gap_is_where_two_curves_lie_furthest_apart_in_units_of_the_published_spread():
-    theirs = curves({"deimos": [0, 2, 4, 4, 6, 8, 0, 2, 4], "random": [1, 2, 3]})
-    ours = curves({"deimos": [2, 2, 2, 2, 3, 4, 2, 2, 2], "k_center": [0, 0, 0]})
-    (row,) = gaps(ours, theirs).itertuples()
-    assert (row.method, row.points, row.at) == ("deimos", 3, 1)
-    assert (row.gap, row.spread) == (-3, 2) and row[-1] == -1.5
 
 
 # Refusals

@@ -11,7 +11,7 @@ import torch
 from deimos import loop, networks, together, training
 from deimos.data import Task
 from deimos.iteration import initial_set
-from deimos.members import Iteration, Member
+from deimos.members import Iteration, Member, fitting_here
 from deimos.networks import Network
 from deimos.together import Start, fit_together
 
@@ -58,7 +58,7 @@ def points() -> tuple[torch.Tensor, torch.Tensor]:
     return task.x.double(), task.y
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimiser", ["adam", "adam_next", "rmsprop"])
 def test_weights_are_those_of_fits_one_by_one(optimiser):
     settings = {**SETTINGS, "optimiser": optimiser}
     ours = in_step(double, *points(), **settings)
@@ -184,14 +184,18 @@ def test_nobody_who_has_left_is_waited_for():
 METHODS = "deimos", "random", "k_center"
 
 
-def fleet(task: Task, members: list[Member], in_step: bool) -> dict[tuple, Iteration]:
-    found = loop.active_learning(task, tiny.build, members, together=in_step)
+IN_STEP = replace(tiny.SCHEDULE, fitting="in_step")
+
+
+def fleet(task: Task, members: list[Member], fitting: str) -> dict[tuple, Iteration]:
+    asked = [replace(one, schedule=replace(one.schedule, fitting=fitting)) for one in members]
+    found = loop.active_learning(task, tiny.build, asked)
     return {(one.member.method, one.member.repeat, one.n_acquired): one for one in found}
 
 
 def test_a_fleet_in_step_labels_what_it_labels_one_by_one():
     members = [Member(method, repeat, tiny.SCHEDULE) for method in METHODS for repeat in (1, 2)]
-    one, other = (fleet(tiny.moons(), members, in_step) for in_step in (False, True))
+    one, other = (fleet(tiny.moons(), members, how) for how in ("one_by_one", "in_step"))
     assert one.keys() == other.keys() and len(one) == 6 * 4
     for step, iteration in one.items():
         assert other[step].acquired == iteration.acquired
@@ -213,13 +217,13 @@ def sizes(monkeypatch) -> list[int]:
 
 
 def test_members_at_different_points_fall_into_step(sizes):
-    schedule = tiny.SCHEDULE
+    schedule = IN_STEP
     ahead = Member("random", 1, schedule)
-    steps = list(loop.active_learning(tiny.moons(), tiny.build, [ahead], together=True))
+    steps = list(loop.active_learning(tiny.moons(), tiny.build, [ahead]))
     ahead = replace(ahead, acquired=steps[0].acquired + steps[1].acquired)
     assert sizes == [1] * 4 and len(ahead.acquired) == 8
     sizes.clear()
-    fleet(tiny.moons(), [ahead, Member("random", 2, schedule)], in_step=True)
+    fleet(tiny.moons(), [ahead, Member("random", 2, schedule)], "in_step")
     assert sizes == [1, 1, 2, 2]
 
 
@@ -228,8 +232,8 @@ def test_the_next_fit_begins_while_iterations_are_recorded(monkeypatch):
     monkeypatch.setattr(
         "deimos.iteration.fit_together", lambda *about, **s: begun.release() or whole(*about, **s)
     )
-    members = [Member("random", 1, tiny.SCHEDULE)]
-    steps = loop.active_learning(tiny.moons(), tiny.build, members, together=True)
+    members = [Member("random", 1, IN_STEP)]
+    steps = loop.active_learning(tiny.moons(), tiny.build, members)
     next(steps)
     assert all(begun.acquire(timeout=60) for _ in range(2))  # the second while the first is held
     assert len(list(steps)) == 3
@@ -237,23 +241,47 @@ def test_the_next_fit_begins_while_iterations_are_recorded(monkeypatch):
 
 def test_in_step_a_member_that_fails_is_named_and_stops_no_other(monkeypatch):
     task = tiny.moons()
-    members = [Member("random", repeat, tiny.SCHEDULE) for repeat in (1, 2)]
+    members = [Member("random", repeat, IN_STEP) for repeat in (1, 2)]
     bad = (set(initial_set(task, members[0])) - set(initial_set(task, members[1]))).pop()
     broken = replace(task, x=task.x.index_fill(0, torch.tensor([bad]), torch.nan))
     found = []
     with pytest.raises(RuntimeError, match="random, repeat 1, 0 acquired: training diverged"):
-        for one in loop.active_learning(broken, tiny.build, members, together=True):
+        for one in loop.active_learning(broken, tiny.build, members):
             found.append((one.member.repeat, one.n_acquired))
     assert (2, 0) in found and not any(repeat == 1 for repeat, _ in found)
     monkeypatch.setattr("deimos.iteration.fit_together", lambda *_, **__: 1 / 0)
     with pytest.raises(RuntimeError, match="repeat 1.*division.*; random, repeat 2.*division"):
-        list(loop.active_learning(task, tiny.build, members, together=True))
+        list(loop.active_learning(task, tiny.build, members))
 
 
-def test_the_environment_says_how_a_fleet_is_fitted(monkeypatch, sizes):
+@pytest.mark.parametrize(
+    ("fitting", "cuda", "used"),
+    [
+        ("one_by_one", True, "one_by_one"),
+        ("in_step", False, "in_step"),
+        ("auto", False, "one_by_one"),
+        ("auto", True, "in_step"),
+    ],
+)
+def test_the_schedule_says_how_a_fleet_is_fitted_or_leaves_it_to_the_machine(
+    fitting, cuda, used, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert fitting_here(replace(tiny.SCHEDULE, fitting=fitting)) == used
+
+
+@pytest.mark.parametrize(("fitting", "fits"), [("one_by_one", []), ("in_step", [1])])
+def test_a_fleet_is_fitted_as_its_schedule_says_and_the_environment_has_no_say(
+    fitting, fits, monkeypatch, sizes
+):
+    monkeypatch.setenv("DEIMOS_TOGETHER", "0" if fits else "1")
     members = [Member("random", 1, replace(tiny.SCHEDULE, n_acquired=0))]
-    for said, used in (("0", []), ("1", [1])):
-        monkeypatch.setenv("DEIMOS_TOGETHER", said)
-        sizes.clear()
-        assert len(list(loop.active_learning(tiny.moons(), tiny.build, members))) == 1
-        assert sizes == used
+    assert len(fleet(tiny.moons(), members, fitting)) == 1
+    assert sizes == fits
+
+
+def test_a_fleet_of_two_ways_to_fit_is_refused():
+    members = [Member("random", 1, IN_STEP), Member("random", 2, tiny.SCHEDULE)]
+    members[1] = replace(members[1], schedule=replace(tiny.SCHEDULE, fitting="one_by_one"))
+    with pytest.raises(ValueError, match="fitting differs among schedules"):
+        next(loop.active_learning(tiny.moons(), tiny.build, members))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -235,6 +235,28 @@ def test_settings_are_never_mixed_and_the_ones_asked_for_last_are_shown(notebook
     pd.testing.assert_frame_equal(tracking.table("digits"), before)
 
 
+def test_a_run_in_another_precision_or_fitted_otherwise_is_another_run(notebook, task):
+    run(notebook(), task, repeats=1)
+    for changes in ({"precision": "bfloat16"}, {"fitting": "in_step"}):
+        experiment = notebook()
+        assert len(run(experiment, task, schedule=replace(SCHEDULE, **changes), repeats=1)) > 0
+        assert tracking.execution_summary(experiment.run_id)["new"] == len(METHODS)
+        assert len(tracking.table("digits", **changes)) > 0
+
+
+def test_it_is_recorded_how_a_fleet_was_fitted_where_the_machine_decides(notebook, task):
+    run(notebook(), task, repeats=1)
+    here = "in_step" if torch.cuda.is_available() else "one_by_one"
+    assert len(tracking.table("digits", fitting="auto", fitted=here)) > 0
+
+
+def test_settings_at_their_first_values_leave_a_run_known_as_before():
+    before = {k: v for k, v in asdict(SCHEDULE).items() if k not in fleets.LATER}
+    assert fleets._known_by(asdict(SCHEDULE)) == before
+    changed = asdict(replace(SCHEDULE, fitting="in_step"))
+    assert fleets._known_by(changed) == before | {"fitting": "in_step"}
+
+
 def test_scales_are_never_mixed(notebook, task):
     run(notebook(), task)
     run(notebook(scale="smoke"), task, repeats=1)
@@ -246,9 +268,9 @@ def test_scales_are_never_mixed(notebook, task):
 def test_small_scales_and_stand_ins_are_noted_and_doubted(notebook, task):
     run(notebook(), replace(task, stand_in=True))
     run(notebook(scale="paper"), task)
-    assert tracking.notes("quick") == {"digits": "quick scale, nowhere"}
-    assert tracking.doubts("quick") == {"digits": ("quick scale", "not the paper's data")}
-    assert tracking.doubts("paper") == {"digits": ()}
+    quick, paper = (tracking.evidence(scale).origins["digits"] for scale in ("quick", "paper"))
+    assert quick.note == "quick scale, nowhere"
+    assert quick.doubts == ("quick scale", "not the paper's data") and paper.doubts == ()
 
 
 def test_a_simulation_is_logged_once_and_belongs_to_every_scale(notebook, task):
@@ -260,7 +282,7 @@ def test_a_simulation_is_logged_once_and_belongs_to_every_scale(notebook, task):
         logged = tracking.table("simulated", scale, metric="ratio_3")
         assert logged["repeat"].tolist() == [1, 2, 3] and logged.value.tolist() == [0.98, 1.0, 0.99]
         assert set(logged.n_acquired) == {10} == set(logged.batch_size)
-        assert tracking.doubts(scale)["simulated"] == ()
+        assert tracking.evidence(scale).origins["simulated"].doubts == ()
         skipped = tracking.execution_summary(experiment.run_id)["skipped"]
         assert skipped == (scale == "paper")
     tracking.log_instances(experiment, "simulated", {"ratio_3": [0.5]}, batch_size=10, seed=1)
@@ -282,11 +304,14 @@ def test_a_simulation_is_logged_anew_where_a_module_that_it_names_does_something
 
 def test_figures_can_say_where_their_numbers_come_from(notebook, task):
     run(notebook(), replace(task, stand_in=True))
-    told = tracking.provenance("digits", "quick")
-    assert (told["source"], told["stand_in"], told["repeats"]) == ("nowhere", True, 2)
-    assert told["finished"] and told["scale"] == "quick" and len(told["devices"]) == 1
-    with pytest.raises(ValueError, match="no runs of digits at scale paper"):
-        tracking.provenance("digits", "paper")
+    found = tracking.evidence("quick", "digits")
+    origin = found.origins["digits"]
+    assert (origin.source, origin.stand_in, origin.repeats) == ("nowhere", True, 2)
+    assert origin.finished and origin.scale == "quick" and len(origin.devices) == 1
+    assert origin.torch and origin.python and origin.precisions == ("float32",)
+    pd.testing.assert_frame_equal(found.table, tracking.table("digits", "quick"))
+    missing = tracking.evidence("paper", "digits")
+    assert missing.table.empty and missing.origins == {}
 
 
 @pytest.mark.parametrize(
@@ -336,7 +361,7 @@ def test_a_pause_between_two_sittings_is_no_part_of_what_runs_took(notebook):
     run_id = client.create_run(notebook().id, start_time=minute, tags=about).info.run_id
     for step, after in enumerate((2, 3, 63, 64)):
         client.log_metric(run_id, "n_labelled", 6 + step, after * minute, step)
-    assert tracking.minutes("paper", device="G") == 3.0
+    assert tracking.evidence("paper", device="G").origins["digits"].minutes == 3.0
 
 
 def test_an_execution_is_joined_only_by_its_own_notebook_and_scale(notebook):
@@ -351,7 +376,7 @@ def test_an_execution_is_joined_only_by_its_own_notebook_and_scale(notebook):
 
 def test_figures_tables_and_verdicts_are_kept_with_the_execution(notebook, tmp_path):
     experiment = notebook()
-    verdicts = pd.DataFrame({"claim": ["A beats B (§5)"], "ours": [0.1], "verdict": ["holds"]})
+    verdicts = pd.DataFrame({"claim": ["A beats B (§5)"], "ours": [0.1], "outcome": ["supported"]})
     tracking.log_figure(experiment, Figure(), "3a")
     tracking.log_verdicts(experiment, verdicts)
     files = tmp_path / "artifacts/04-digits" / experiment.run_id / "artifacts"
@@ -362,7 +387,7 @@ def test_figures_tables_and_verdicts_are_kept_with_the_execution(notebook, tmp_p
     page = (files / "tables/verdicts.html").read_bytes()
     assert b'<meta charset="utf-8">' in page[:100] and "§5" in page.decode()
     told = tracking.execution_summary(experiment.run_id)
-    assert told == {"new": 0, "resumed": 0, "skipped": 0, "verdicts": ("holds: A beats B (§5)",)}
+    assert told == {"new": 0, "resumed": 0, "skipped": 0, "outcomes": {"supported": 1}}
 
 
 def run_variants(experiment, task, base, **variants):

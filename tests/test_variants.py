@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import ttest_1samp
-from tables import curves
+from tables import curves, evidence_of
 from tiny import SCHEDULE, build, moons
 
 from deimos import data, figures, loop, stats, verdicts
@@ -21,6 +21,7 @@ OTHERS = {
     "brightest": [1.0],
     "as_printed": True,
     "precisions": ["bfloat16"],
+    "spaces": ["logits"],
     "methods": ["random", "power_bald"],
 }
 NAMES = {
@@ -32,6 +33,7 @@ NAMES = {
     "noise: × 10": {"noise": 1e-3},
     "eq. 6: as printed": {"noise": 0.0, "smoothing": 1e-4},
     "precision: bfloat16": {"precision": "bfloat16"},
+    "space: logits": {"space": "logits"},
     "pixels: 0 to 1": {},
     "method: random": {},
     "method: power_bald": {},
@@ -139,18 +141,19 @@ def test_without_anything_to_compare_that_is_said():
 
 
 def test_the_verdict_is_holms_and_small_runs_decide_nothing():
-    plain = verdicts.differences(accuracies(), ()).set_index("claim").verdict
+    plain = verdicts.differences(accuracies(), ()).set_index("claim").outcome
     assert plain.to_dict() == {
-        "eq. 6: as printed": "no difference shown",
+        "eq. 6: as printed": "undecided",
         "pixels: 0 to 1": "better",
-        "masks: J = 20": "no difference shown",
-        "method: random": "no difference shown",  # for its p alone it would be worse
+        "masks: J = 20": "undecided",
+        "method: random": "undecided",  # for its p alone it would be worse
     }
     assert stats.paired_differences(accuracies()).p.iloc[-1] < 0.05
     lower = verdicts.differences(accuracies(), (), better="lower")
-    assert lower.verdict[1] == "worse"
-    small = verdicts.differences(accuracies(4), ("quick scale",)).verdict[1]
-    assert small == "cannot tell (quick scale, 4 of 10 repeats): here better"
+    assert lower.outcome[1] == "worse"
+    small = verdicts.differences(accuracies(4), ("quick scale",))
+    assert small.outcome[1] == "not tested"
+    assert small.because[1] == "quick scale, 4 of 10 repeats; here better"
 
 
 def test_the_figure_has_a_row_for_every_variant_and_fills_what_is_sure():
@@ -167,7 +170,5 @@ def test_the_figure_has_a_row_for_every_variant_and_fills_what_is_sure():
 
 def test_99_draws_it_from_the_record_and_leaves_it_out_where_there_is_the_base_alone():
     table = accuracies().assign(experiment="what-matters", batch_size=25)
-    notes = {"what-matters": "quick scale"}
-    assert "what-matters" in figures.draw_all(table, notes, table.head(0))
-    alone = table[table.method == BASE]
-    assert figures.draw_all(alone, notes, table.head(0)) == {}
+    assert "what-matters" in figures.draw_all(evidence_of(table, scale="quick"))
+    assert figures.draw_all(evidence_of(table[table.method == BASE], scale="quick")) == {}

@@ -81,8 +81,12 @@ def run(
     seed: int = 0,
     matters: Points | None = None,
     sample: int | None = None,
+    precision: str = "float32",
 ) -> Round:
-    """Fit on the labelled points and pick from those of the pool that have no label."""
+    """Fit on the labelled points and pick from those of the pool that have no label.
+
+    `precision` is that of the products in the trunk's fits.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     open_rows = (~known(pool, labelled)).nonzero().squeeze(1)
     if len(open_rows) < batch_size:
@@ -94,7 +98,7 @@ def run(
     task, unit, centre = to_task(labelled, labels, settings, validation, streams)
     scale = standard([pool.x, labelled.x]) if pool.kind == "vectors" else lambda x: x
     task = replace(task, x=scale(task.x), test_x=scale(task.test_x)).to(device)
-    network, score, naive = fitted(task, settings, streams, unit)
+    network, score, naive = fitted(task, settings, streams, unit, precision)
 
     if matters is None:
         inputs = [pool.x[open_rows], labelled.x]
@@ -174,7 +178,7 @@ def standard(parts: list[Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def fitted(
-    task: Task, settings: Settings, streams: Streams, unit: float
+    task: Task, settings: Settings, streams: Streams, unit: float, precision: str
 ) -> tuple[Network, float, float]:
     """The network that picks, fitted to all labels; the other's score, and the naive one."""
     schedule = Schedule(
@@ -188,6 +192,7 @@ def fitted(
         n_masks=2,
         n_passes=100,
         optimiser=settings.optimiser,
+        precision=precision,
     )
     everything = torch.arange(len(task.x), device=task.x.device)
     steps = [-(-len(ids) // settings.minibatch) for ids in (task.train_ids, everything)]

@@ -52,9 +52,9 @@ def verdict(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     gap = (scores["with_the_picks"] - scores["with_a_random_batch"]).dropna()
     ours = f"{gap.mean():+.3f} on average, {(gap > 0).sum()} of {len(gap)} repeats above"
     if scale == "smoke":
-        said = "cannot tell (smoke scale)"
-    elif (gap > 0).all():
-        said = "holds"
+        outcome = "not tested"
+    elif (gap > 0).all() or (gap < 0).all():
+        outcome = "supported" if (gap > 0).all() else "contradicted"
     else:
-        said = "does not hold" if (gap < 0).all() else "cannot tell (the repeats disagree)"
-    return pd.DataFrame([{"claim": CLAIM, "ours": ours, "verdict": said}])
+        outcome = "undecided"
+    return pd.DataFrame([{"claim": CLAIM, "ours": ours, "outcome": outcome}])

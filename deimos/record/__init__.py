@@ -10,6 +10,7 @@
     saved_views  charts saved in MLflow's UI
     ui           MLflow's UI served on this machine, and links into it
     run_rows     whole runs as rows of MLflow's database
+    points       what a run began with and is tested on, and what it said of its picks
     archive      runs as one file, from one store to another
 
 What computes a number knows nothing of it: `loop` hands out iterations, `fleets` writes them.

@@ -5,6 +5,7 @@ a killed one leaves behind is marked as stopped by the next, whatever notebook t
 """
 
 import atexit
+import json
 import os
 import threading
 import time
@@ -125,11 +126,11 @@ def close_execution(run_id: str, status: str, html: Path | None = None) -> None:
     client.set_terminated(run_id, STATUS[status])
 
 
-def execution_summary(run_id: str) -> dict[str, int | tuple[str, ...]]:
-    """How many members of an execution were new, resumed and skipped; its verdicts in words."""
+def execution_summary(run_id: str) -> dict[str, int | dict[str, int]]:
+    """Members of an execution that were new, resumed and skipped; its claims by outcome."""
     tags = store.client().get_run(run_id).data.tags
     counts = {count: int(tags[f"runs_{count}"]) for count in COUNTS}
-    return {**counts, "verdicts": tuple(tags.get("verdicts", "").splitlines())}
+    return {**counts, "outcomes": json.loads(tags.get("outcomes", "{}"))}
 
 
 def count(experiment: Experiment, counts: dict[str, int]) -> None:
@@ -188,9 +189,7 @@ def log_table(experiment: Experiment, frame: pd.DataFrame, name: str) -> None:
 
 
 def log_verdicts(experiment: Experiment, frame: pd.DataFrame) -> None:
-    """The verdicts, with columns `claim` and `verdict`, as a table and for the closing summary."""
+    """The verdicts as a table, and how many claims had each `outcome` for the closing summary."""
     log_table(experiment, frame, "verdicts")
-    said = [
-        f"{verdict}: {claim}" for claim, verdict in zip(frame.claim, frame.verdict, strict=True)
-    ]
-    store.client().set_tag(experiment.run_id, "verdicts", "\n".join(said))
+    counts = json.dumps(frame.outcome.value_counts().to_dict())
+    store.client().set_tag(experiment.run_id, "outcomes", counts)

@@ -18,12 +18,16 @@ from math import isfinite
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
 from deimos import limits
-from deimos.data import Task
-from deimos.members import Iteration, Member, Schedule
+from deimos.data import Task, checksum
+from deimos.iteration import points_of_repeat
+from deimos.members import Iteration, Member, Schedule, fitting_here
 from deimos.provenance import code_fingerprint, machine
-from deimos.record import claims, executions, reading, results, store
+from deimos.record import claims, executions, points, reading, results, store
 from deimos.record.executions import Experiment
 
+# Settings that runs did not have at first, with the value that was then the only one.
+LATER = {"fitting": "auto", "space": "probabilities"}
+LATER_IN_INSTANCES = {"precision": "float32"}
 LARGEST_BATCH = 900  # an iteration is one write, of at most `store.LARGEST_WRITE` metrics
 
 
@@ -54,7 +58,7 @@ def fleet(
         "kind": "run",
         "experiment": task.name,
         "scale": experiment.scale,
-        "settings": _digest(settings),
+        "settings": _digest(_known_by(settings)),
         "fingerprint": code_fingerprint(),
         **tags,
     }
@@ -65,7 +69,7 @@ def fleet(
     names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):
         known = _known(experiment, identity)
-        here = {**machine(), "execution": experiment.run_id}
+        here = {**machine(), "fitted": fitting_here(schedule), "execution": experiment.run_id}
         members, counts, asked = [], dict.fromkeys(executions.COUNTS, 0), _asked(experiment)
         for method, repeat in wanted:
             run = known.get((method, repeat))
@@ -89,6 +93,7 @@ def fleet(
             client.update_run(run_id, status)
         executions.count(experiment, counts)
 
+        _keep_beginnings(task, members)
         left = "KILLED"  # by Ctrl-C, or by leaving early
         try:
             yield members
@@ -101,11 +106,26 @@ def fleet(
                 client.set_terminated(member.run_id, "FINISHED" if whole else left)
 
 
+def _keep_beginnings(task: Task, members: Sequence[Member]) -> None:
+    """What members begin with and are tested on, as a file of each run."""
+    shared = None
+    for member in members:
+        initial, test = points_of_repeat(task, member)
+        if test is None:
+            shared = shared or checksum([task.test_x, task.test_y])
+        points.keep_beginning(member.run_id, initial, shared if test is None else None, test)
+
+
 def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, int], Run]:
     """The run of each member that has one: of several, the one that came furthest."""
     runs = reading.search([experiment.id], **identity)
     tags = [(run.data.tags, run) for run in reading.by_progress(runs)]
     return {(known["method"], int(known["repeat"])): run for known, run in tags}
+
+
+def _known_by(settings: dict, later: dict = LATER) -> dict:
+    """The settings, but for those that came `later` and are what they always were."""
+    return {k: v for k, v in settings.items() if k not in later or v != later[k]}
 
 
 def _digest(settings: dict) -> str:
@@ -126,7 +146,7 @@ def _now() -> str:
 def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
     """ValueError naming all that is wrong, before any run is made."""
     settings = {**asdict(schedule), "methods": list(methods), "repeats": repeats}
-    said = limits.problems(settings) + limits.misfits(task, schedule)
+    said = limits.problems(settings) + limits.misfits(task, schedule, methods)
     if schedule.batch_size > LARGEST_BATCH:
         said.append(f"batch_size = {schedule.batch_size} is more than {LARGEST_BATCH}")
     if said:
@@ -156,7 +176,8 @@ def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[
 def log(iteration: Iteration) -> None:
     """Write one iteration, whole: its metrics at step `n_acquired`, its ids at their positions.
 
-    Raises `ValueError`, and writes nothing, if a metric is not finite or a batch is not full.
+    What the model said of the points that it picked goes to a file of the run (`points.py`). Raises
+    `ValueError`, and writes nothing, if a metric is not finite or a batch is not full.
     """
     member, n = iteration.member, iteration.n_acquired
     who = f"{member.method}, repeat {member.repeat}, {n} acquired"
@@ -170,10 +191,12 @@ def log(iteration: Iteration) -> None:
     for key, value in values.items():
         if not isfinite(value):
             raise ValueError(f"{who}: {key} is {value}")
+    if iteration.mean_predictions:
+        points.keep_predictions(iteration)  # first: an iteration that is recorded has them
     now = int(time.time() * 1000)
-    points = [Metric(key, value, now, n) for key, value in values.items()]
-    points += [Metric(reading.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
-    store.client().log_batch(member.run_id, metrics=points)  # metrics alone: one transaction
+    written = [Metric(key, value, now, n) for key, value in values.items()]
+    written += [Metric(reading.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
+    store.client().log_batch(member.run_id, metrics=written)  # metrics alone: one transaction
 
 
 def log_instances(
@@ -194,7 +217,7 @@ def log_instances(
         "experiment": name,
         "scale": reading.ANY_SCALE,
         "batch_size": str(settings["batch_size"]),
-        "settings": _digest(settings),
+        "settings": _digest(_known_by(settings, LATER_IN_INSTANCES)),
         "fingerprint": code_fingerprint(also=modules),
     }
     with claims.claim(experiment, [_digest(identity)[:8]]):
@@ -224,7 +247,7 @@ def _create_simulation(
     client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
     now = int(time.time() * 1000)
     for metric, column in columns.items():
-        points = [Metric(f"instance/{metric}", v, now, i) for i, v in enumerate(column, 1)]
-        store.log_metrics(run_id, points)
+        written = [Metric(f"instance/{metric}", v, now, i) for i, v in enumerate(column, 1)]
+        store.log_metrics(run_id, written)
     client.set_terminated(run_id)
     return run_id

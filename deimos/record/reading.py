@@ -1,5 +1,6 @@
 """Reading the record back: which runs count, and how far each of them came."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from deimos.members import Schedule
@@ -53,7 +54,11 @@ def by_progress(runs: list) -> list:
 
 def member(run: Any) -> tuple[str, int, str, int]:
     """The columns `MEMBER` of a run; a variant stands in the place of its method."""
-    tags = run.data.tags
+    return member_of(run.data.tags)
+
+
+def member_of(tags: Mapping[str, str]) -> tuple[str, int, str, int]:
+    """The columns `MEMBER` of the run that has these tags."""
     method = tags.get("variant", tags["method"])
     return tags["experiment"], int(tags["batch_size"]), method, int(tags["repeat"])
 

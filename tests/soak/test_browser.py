@@ -26,7 +26,7 @@ ARTIFACTS = ROOT / "tests" / "artifacts" / "browser"
 CARDS = 13  # figures that the kept runs have something of
 OURS = {
     f"rgb({', '.join(str(round(255 * part)) for part in colour)})"
-    for colour in figures._COLOURS.values()
+    for colour in figures.COLOURS.values()
 }
 RUNS = "(document.body?.innerText.match(/(\\d+) matching run/) || [0, 0])[1] * 1"
 CHARTS = "document.querySelectorAll('.js-plotly-plot .trace').length"
