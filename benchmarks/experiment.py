@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from benchmarks.measured import Row, fresh
 from deimos import data, loop, networks, reproduce, tracking
-from deimos.record import archive, results
+from deimos.record import archive, evidence
 
 SCHEDULE = loop.Schedule(
     batch_size=25, n_initial=10, n_acquired=75, n_candidates=2_500, epochs=60, minibatch=128,
@@ -78,7 +78,7 @@ def kept_rests() -> Iterator[tuple[str, float, float]]:
             clock = ends.max().diff() / 1000
             if (ends.max() - ends.min()).median() > 1000 * clock.median():
                 continue
-            spent = (fit + after.groupby("step").max())[clock < 60 * results.PAUSE]
+            spent = (fit + after.groupby("step").max())[clock < 60 * evidence.PAUSE]
             clock = clock[spent.index]
             yield f"{file.stem}, b = {b}", clock.mean(), 1 - spent.sum() / clock.sum()
 

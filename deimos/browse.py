@@ -38,8 +38,8 @@ NO_SCRIPTS = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font
 
 
 @dataclass(frozen=True, eq=False)
-class RunsAtScale:
-    """The record at one scale: the runs that count, what they measured, and the verdicts."""
+class Shown:
+    """What the record has at one scale: the runs that count, their evidence, the verdicts on it."""
 
     scale: str
     runs: Sequence[Any]
@@ -66,17 +66,17 @@ def scales() -> list[str]:
 
 
 @lru_cache(8)
-def runs_at(scale: str, state: str) -> RunsAtScale:
+def read(scale: str, state: str) -> Shown:
     """Read everything that the page shows of one scale, once for each state of the record."""
-    found = tracking.evidence(scale)
-    claims = verdicts.verdicts(paper.CLAIMS, found)
-    return RunsAtScale(scale, reading.chosen(None, scale, None, {}), found, claims)
+    evidence = tracking.evidence(scale)
+    claims = verdicts.verdicts(paper.CLAIMS, evidence)
+    return Shown(scale, reading.chosen(None, scale, None, {}), evidence, claims)
 
 
 @lru_cache(128)
 def picture(scale: str, name: str, state: str) -> bytes | None:
     """A figure as PNG, or None if the runs have too little of it."""
-    figure = figures.draw(name, runs_at(scale, state).evidence)
+    figure = figures.draw(name, read(scale, state).evidence)
     if figure is None:
         return None
     content = BytesIO()
@@ -87,13 +87,13 @@ def picture(scale: str, name: str, state: str) -> bytes | None:
 @lru_cache(8)
 def section(scale: str, state: str) -> Section:
     """The figures that these runs have something of; each gets its saved view in MLflow."""
-    part = runs_at(scale, state)
+    part = read(scale, state)
     title = KEPT if scale == reading.REFERENCE else f"Your runs at {scale} scale"
     cards = [_card(name, part, state) for name in figures.FIGURES]
     return Section(scale, title, front_page.summary(part.claims), [card for card in cards if card])
 
 
-def _card(name: str, part: RunsAtScale, state: str) -> Card | None:
+def _card(name: str, part: Shown, state: str) -> Card | None:
     title, _, subject = figures.FIGURES[name]
     runs = [run for run in part.runs if _is_of(run, subject)]
     if not runs or figures.draw(name, part.evidence) is None:
@@ -144,11 +144,15 @@ def _view(name: str, title: str, runs: list, table: pd.DataFrame) -> str:
 
 @cache
 def figure_of(claim: paper.Claim) -> str | None:
-    """The first figure that shows all of a claim's methods, and what it measures."""
-    for name, (_, _, subject) in figures.FIGURES.items():
-        same = all(subject.get(key, vars(claim)[key]) == vars(claim)[key] for key in SUBJECT)
-        if same and {*claim.methods} <= {*subject.get("method", claim.methods)}:
-            return name
+    """The figure that a claim stands with: the first that shows what it measures, of its methods.
+
+    If none does, as with times, the first of the same experiment and batch size.
+    """
+    for agree, methods in ((SUBJECT, claim.methods), (SUBJECT[:2], ())):
+        for name, (_, _, subject) in figures.FIGURES.items():
+            same = all(subject.get(key, vars(claim)[key]) == vars(claim)[key] for key in agree)
+            if same and {*methods} <= {*subject.get("method", methods)}:
+                return name
     return None
 
 

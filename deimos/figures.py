@@ -25,7 +25,8 @@ with extra("reproduce"):
     from matplotlib.figure import Figure
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
-COLOURS = dict(zip(paper.METHODS, sns.color_palette("colorblind", len(paper.METHODS)), strict=True))
+PALETTE = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # ten, and more ten
+COLOURS = dict(zip(paper.METHODS, PALETTE, strict=False))
 LABELS = {
     "accuracy": "test accuracy",
     "mse": "test MSE",

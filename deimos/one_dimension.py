@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from deimos import mc_dropout, networks
 from deimos.data import Task
@@ -19,6 +18,7 @@ from deimos.fast_selection import one_thread
 from deimos.iteration import fit, initial_set
 from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
+from deimos.progress import progress
 
 Columns = dict[str, list[float]]  # metric → one value, or one for every point of a grid
 
@@ -36,7 +36,7 @@ def acquire_over_seeds(task: Task, schedule: Schedule, noise_share: float, n_see
     seeds = range(schedule.seed, schedule.seed + n_seeds)
     each = [
         acquire_once(task, replace(schedule, seed=seed), noise_share)
-        for seed in tqdm(seeds, unit="seed", desc=task.name)
+        for seed in progress(seeds, unit="seed", name=task.name)
     ]
     return each[0] | {name: [one[name][0] for one in each] for name in CLAIMED}
 

@@ -13,7 +13,7 @@ import tiny
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from deimos import readme
+from deimos import readme, tracking
 from deimos.record import archive, store
 
 pytest.importorskip("psycopg", reason="psycopg, PostgreSQL's driver, is not installed")
@@ -129,12 +129,13 @@ def test_an_execution_killed_anywhere_is_taken_up_after_its_silence_and_ends_who
     assert_whole(database, on_sqlite)
 
 
-def test_kept_runs_read_into_postgresql_say_what_the_readme_says(database, monkeypatch):
+def test_kept_runs_read_into_postgresql_are_what_their_archives_hold(database, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     archive.read_references()
-    text = readme.README.read_text(encoding="utf-8")
-    results = readme.results(readme.kept(), readme.kept(device=readme.ON_CPUS))
-    assert readme.written(text, results) == text
+    found = tracking.evidence(tracking.REFERENCE, "face-age")
+    kept = readme.kept()["H100"].table
+    kept = kept[kept.experiment == "face-age"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.table, kept)
 
 
 def test_a_server_that_is_not_there_is_told_in_a_sentence(tmp_path, monkeypatch):

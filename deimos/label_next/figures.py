@@ -9,8 +9,8 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deimos.figures import Picture as Drawing
-from deimos.label_next.rounds import Picture
+from deimos.figures import FigurePNG
+from deimos.label_next.rounds import PlaneView
 
 BLUE, ORANGE, GREEN, GREY = (*sns.color_palette("colorblind", 3), (0.75, 0.75, 0.75))
 BASES = dict(zip("ACGT", (GREEN, BLUE, ORANGE, (0.8, 0.2, 0.2)), strict=True))
@@ -18,7 +18,7 @@ BASES = dict(zip("ACGT", (GREEN, BLUE, ORANGE, (0.8, 0.2, 0.2)), strict=True))
 
 def improvement(gains: Sequence[float], title: str = "") -> Figure:
     """Expected improvement by rank, and as a share of the first pick's on the right."""
-    figure = Drawing(figsize=(5.2, 3.6), layout="constrained")
+    figure = FigurePNG(figsize=(5.2, 3.6), layout="constrained")
     axes, ranks = figure.subplots(), np.arange(1, len(gains) + 1)
     axes.bar(ranks, gains, width=1.0, color=BLUE, edgecolor="white", linewidth=0.3)
     axes.set(xlabel="pick", ylabel="expected improvement", xlim=(0.4, len(gains) + 0.6))
@@ -34,9 +34,9 @@ def improvement(gains: Sequence[float], title: str = "") -> Figure:
     return figure
 
 
-def from_above(picture: Picture, title: str = "") -> Figure:
+def from_above(picture: PlaneView, title: str = "") -> Figure:
     """Pool, labelled points and picks in the plane of the network's two main directions."""
-    figure = Drawing(figsize=(5.2, 3.6), layout="constrained")
+    figure = FigurePNG(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.scatter(*picture.pool.T, s=4, color=GREY, linewidths=0, label="pool")
     axes.scatter(*picture.labelled.T, s=10, color="black", linewidths=0, label="labelled")
@@ -56,7 +56,7 @@ def thumbnails(
 ) -> Figure:
     """Images by rank, a caption under each."""
     rows = -(-len(images) // columns)
-    figure = Drawing(figsize=(0.8 * columns, 1.02 * rows + 0.3), layout="constrained")
+    figure = FigurePNG(figsize=(0.8 * columns, 1.02 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -72,7 +72,7 @@ def composition(
     picked: UInt8[Tensor, "b L"], pool: UInt8[Tensor, "n L"], title: str = ""
 ) -> Figure:
     """At each position how often the picks have each base, and beside it the pool."""
-    figure = Drawing(figsize=(9, 2.9), layout="constrained")
+    figure = FigurePNG(figsize=(9, 2.9), layout="constrained")
     for axes, codes, name in zip(
         figure.subplots(2, 1, sharex=True), (picked, pool), ("picked", "pool"), strict=True
     ):
@@ -102,7 +102,7 @@ def before_and_after(
     table: pd.DataFrame, n_before: int, batch_size: int, title: str = ""
 ) -> Figure:
     """The accuracy of every repeat before the batch, with it, and with a random one instead."""
-    figure = Drawing(figsize=(4.2, 3.2), layout="constrained")
+    figure = FigurePNG(figsize=(4.2, 3.2), layout="constrained")
     axes, scores = figure.subplots(), table.pivot(index="repeat", columns="metric", values="value")
     for column, colour, name in (
         ("with_a_random_batch", ORANGE, "random batch"),

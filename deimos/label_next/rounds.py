@@ -40,7 +40,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PlaneView:
     """Points in the plane of their two main directions, as the network sees them."""
 
     pool: Float[np.ndarray, "n 2"]
@@ -62,7 +62,7 @@ class Round:
     comparisons: tuple[Comparison, ...]
     answers: Float[np.ndarray, "b c"]  # what the model says of the picks, before their labels
     spread: Float[np.ndarray, " b"]  # its sd by dropout, averaged over the outputs
-    picture: Picture
+    picture: PlaneView
 
     def share(self) -> tuple[float, ...]:
         """Each pick's expected improvement in units of the first one's."""
@@ -259,11 +259,11 @@ def from_above(
     labelled: Tensor,
     picked: Tensor,
     rng: np.random.Generator,
-) -> Picture:
+) -> PlaneView:
     """Penultimate activations in the plane of their two largest principal components."""
     some = torch.from_numpy(rng.permutation(len(pool))[:SHOWN])
     parts = [look(x) for x in (pool[some], labelled, picked)]
     centre = parts[0].mean(0)
     axes = torch.linalg.svd(parts[0] - centre, full_matrices=False).Vh[:2].T
     axes = torch.nn.functional.pad(axes, (0, 2 - axes.shape[1]))
-    return Picture(*[((part - centre) @ axes).numpy() for part in parts])
+    return PlaneView(*[((part - centre) @ axes).numpy() for part in parts])
