@@ -2,7 +2,7 @@
 
     expected_improvement   the paper: covariance, EI, conditioning, greedy and optimal batches
     fast_selection         the same greedy batch without the covariance matrix, exact
-    inputs                 what both are given, checked
+    inputs (cores)         what both are given, checked; how they use the machine
     optimality             greedy against the best batch (App. A)
     mc_dropout             J masks drawn once and shared by every point
     networks, training     the paper's nets, and how they are fitted from scratch
@@ -23,14 +23,14 @@
     figures, paper         the paper's figures and numbers
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
-    own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
+    pool                   the next batch from a pool and a model of your own: `select_batch`; for
+                           users of baal and scikit-activeml, too, which nothing else here needs
     own                    the same for files, as `python -m deimos select`
-    for_baal, for_skactiveml
-                           the same for users of these libraries, which nothing else here needs
     variants               one setting changed at a time: which of them matter
 
 Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in regression) ·
 n candidates · b batch size · `noise` τ⁻¹ · `smoothing` τ_s⁻¹ · `decay` C, with λ = C/N.
 """
 
-from deimos.own_pool import select_batch as select_batch
+from deimos.pool.select_batch import prepare as prepare
+from deimos.pool.select_batch import select_batch as select_batch

@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from deimos import own_pool
 from deimos.downloads import whole
 from deimos.own import examples, files, networks, record, report, rounds
 from deimos.own.labels import Labels, labels_of
 from deimos.own.tables import Columns
+from deimos.pool import select_batch as own_pool
 from deimos.record import store
 
 

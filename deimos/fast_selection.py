@@ -17,12 +17,12 @@ Axes:  J dropout masks · c outputs · S sample points, n of them candidates · 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from deimos.cores import one_thread as one_thread
 from deimos.inputs import (
     TIE,
     centred,
@@ -53,20 +53,6 @@ def select(
     candidate or not: all the same unless given.
     """
     return select_with_gains(predictions, candidates, batch_size, noise, smoothing, weights)[0]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one core: with pieces this small, cores lose more by waiting than they gain.
-
-    Nor does the batch then depend on the number of cores, to the last bit.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @torch.no_grad()

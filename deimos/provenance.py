@@ -23,6 +23,7 @@ SCIENCE = (
     "tap_pooling",
     "expected_improvement",
     "inputs",
+    "cores",
     "fast_selection",
     "forward_backward",
     "optimality",

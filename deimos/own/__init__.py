@@ -10,5 +10,5 @@
     second_round    what a batch was worth once its labels are there (notebook B1)
     examples        files to try it on
 
-The library's own doors, `own_pool` and the adapters, are one level up.
+The library's own doors, `select_batch` and the adapters, are in `deimos.pool`.
 """

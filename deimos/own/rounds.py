@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from deimos import mc_dropout, own_pool
+from deimos import mc_dropout
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
 from deimos.iteration import evaluate, fit
@@ -24,6 +24,7 @@ from deimos.networks import Network
 from deimos.own.files import Points, known
 from deimos.own.labels import Labels, held_out
 from deimos.own.networks import Settings
+from deimos.pool import select_batch as own_pool
 
 RANDOM_BATCHES = 5  # that the batch is compared with
 SHOWN = 1_500  # points of the pool in the picture

@@ -21,9 +21,9 @@ from baal.modelwrapper import ModelWrapper
 from baal.utils.array_utils import to_prob
 from torch.utils.data import DataLoader, Dataset
 
-from deimos import shared_masks
+from deimos.pool import shared_masks
 from deimos.fast_selection import select
-from deimos.own_pool import usual_noise
+from deimos.pool.select_batch import usual_noise
 
 
 class DEIMOS(AbstractHeuristic):

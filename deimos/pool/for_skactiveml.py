@@ -19,7 +19,7 @@ from skactiveml.utils import MISSING_LABEL
 from torch import Tensor
 
 from deimos.fast_selection import project, root, select, standard_features
-from deimos.own_pool import usual_noise
+from deimos.pool.select_batch import usual_noise
 
 Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
 
