@@ -35,7 +35,7 @@ EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 SCIENCE := $(wildcard $(patsubst %,deimos/%.py,data networks mc_dropout training together all_trunks \
-	tap_pooling inputs cores expected_improvement fast_selection forward_backward optimality baselines \
+	tap_pooling inputs cores mask_space candidate_blocks expected_improvement fast_selection forward_backward optimality baselines \
 	batchbald k_center covering methods splits splicing faces synthetic own_data stand_ins downloads \
 	members iteration loop one_dimension) deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings

@@ -1,7 +1,8 @@
 """Active learning by expected improvement maximization (DEIMOS), and the reproduction of its paper.
 
     expected_improvement   the paper: covariance, EI, conditioning, greedy and optimal batches
-    fast_selection         the same greedy batch without the covariance matrix, exact
+    fast_selection (mask_space, candidate_blocks)
+                           the same greedy batch without the covariance matrix, exact
     inputs (cores)         what both are given, checked; how they use the machine
     optimality             greedy against the best batch (App. A)
     mc_dropout             J masks drawn once and shared by every point

@@ -24,6 +24,8 @@ SCIENCE = (
     "expected_improvement",
     "inputs",
     "cores",
+    "mask_space",
+    "candidate_blocks",
     "fast_selection",
     "forward_backward",
     "optimality",

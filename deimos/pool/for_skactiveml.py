@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from skactiveml.base import SingleAnnotatorPoolQueryStrategy
 from skactiveml.utils import MISSING_LABEL
 from torch import Tensor
 
-from deimos.fast_selection import project, root, select, standard_features
+from deimos.fast_selection import improvements, select
 from deimos.pool.select_batch import usual_noise
 
 Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
@@ -91,26 +90,3 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
             row[left.numpy() - first] = values.numpy()
         return picked.numpy() - first, utilities
 
-
-def improvements(
-    predictions: Float[Tensor, "J S c"],
-    candidates: Int[Tensor, " n"],
-    picked: Int[Tensor, " k"],
-    noise: float,
-    smoothing: float,
-) -> Float[Tensor, " n"]:
-    """Expected improvement of each candidate once `picked` are known: tr(V_i V_ii⁻¹ V_iᵀ)."""
-    F, scale = standard_features(predictions, noise + smoothing)
-    noise, nugget = noise / scale, (noise + smoothing) / scale or 1e-12
-    if len(picked):
-        F = project(root(F[:, :, picked].flatten(1), nugget), F)
-        if noise:
-            F[:, :, picked] = 0
-    d, left_out = F.shape[1], predictions.shape[2] - F.shape[1]
-    rows = F.permute(2, 1, 0)  # [S d J]
-    G, f = torch.einsum("sdj,sdk->jk", rows, rows), rows[candidates]
-    one = torch.eye(d).to(F)
-    V_ii = f @ f.mT
-    VV_ii = f @ G @ f.mT + 2 * noise * V_ii + noise**2 * one
-    ratio = torch.linalg.solve(V_ii + nugget * one, VV_ii)
-    return scale * (ratio.diagonal(dim1=1, dim2=2).sum(1) + left_out * noise)
