@@ -18,6 +18,7 @@ from skactiveml.utils import MISSING_LABEL
 from torch import Tensor
 
 from deimos.fast_selection import improvements, select
+from deimos.pool.posteriors import check_places, check_variation, of_function
 from deimos.pool.select_batch import usual_noise
 
 Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
@@ -30,7 +31,9 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
     probabilities in classification. With masks of its own for every point, as dropout that is
     simply left on has them, the covariance is zero but for noise, and the batch is no better than
     the most uncertain points. `noise` is τ⁻¹, by default a share of the mean dropout variance
-    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X.
+    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X. `predict` is asked
+    again for a few points in another order: other answers are refused, and so are such as are the
+    same under every mask.
     """
 
     def __init__(
@@ -76,6 +79,9 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
                 f"predict gave {tuple(predictions.shape)} for {len(X)} points, wanted [J S c]: "
                 f"masks, points, outputs"
             )
+        again = of_function(lambda rows: self.predict(clf, X[rows.numpy()]))
+        check_places(again, torch.arange(len(X)), predictions)
+        check_variation(predictions)
         noise = self.noise
         if noise is None:
             noise = 0.0 if self.smoothing else usual_noise(predictions)

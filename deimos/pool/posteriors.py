@@ -116,9 +116,9 @@ def check_places(
 
 
 def check_variation(predictions: Float[Tensor, "J S c"]) -> None:
-    """ValueError unless the samples differ, by more than rounding, at some point."""
+    """ValueError unless the samples, if several, differ by more than rounding at some point."""
     if len(predictions) < 2:
-        raise ValueError(f"got predictions from {len(predictions)} sample, wanted 2 or more")
+        return
     largest = max((x - predictions[0]).abs().max().item() for x in predictions[1:])
     unit = torch.finfo(predictions.dtype).eps * predictions[0].abs().max().item()
     if largest <= 4 * unit:
@@ -165,6 +165,8 @@ def of_function(predict: Callable[[Points], Any]) -> Posterior:
                 f"{list(y.shape)} for {n} points, wanted real numbers [J n c]: samples, points, "
                 f"outputs"
             )
+        if len(y) < 2:
+            raise ValueError("predict gave 1 sample of the predictions, wanted 2 or more")
         return y.float() if y.element_size() < 4 else y
 
     return posterior

@@ -228,7 +228,7 @@ def agree(x: Tensor, y: Tensor) -> bool:
         return torch.equal(x, y)
     eps = torch.finfo(x.dtype).eps
     x, y = x.double().nan_to_num(), y.double().nan_to_num()
-    return (x - y).abs().max() <= ROUNDING * eps * x.abs().max()
+    return bool((x - y).abs().max() <= ROUNDING * eps * x.abs().max())
 
 
 def tensors(answer: Any) -> list[Tensor]:
