@@ -27,15 +27,6 @@ from torch import Tensor
 from deimos.candidate_blocks import axes_of, blocks, is_wide, lower
 from deimos.cores import Cores
 from deimos.cores import one_thread as one_thread
-from deimos.mask_space import (
-    features_in_parts,
-    parts_of,
-    project,
-    root,
-    second_moment,
-    standard_features,
-    uncorrelated,
-)
 from deimos.inputs import (
     TIE,
     Whole,
@@ -44,6 +35,15 @@ from deimos.inputs import (
     check_weights,
     in_order,
     whole_number,
+)
+from deimos.mask_space import (
+    features_in_parts,
+    parts_of,
+    project,
+    root,
+    second_moment,
+    standard_features,
+    uncorrelated,
 )
 
 FEW = 2**19  # predictions, for which one core is faster than a GPU that is asked back at every pick

@@ -273,7 +273,9 @@ class Flat(nn.Module):
         n, steps = x.shape[:2]
         h = x.transpose(0, 1) if self.step_first else x
         h = self.b(self.drop(torch.relu(self.a(h.reshape(n * steps, 4)))))
-        return h.view(steps, n).mean(0).unsqueeze(1) if self.step_first else h.view(n, steps, 1)[:, 0]
+        return (
+            h.view(steps, n).mean(0).unsqueeze(1) if self.step_first else h.view(n, steps, 1)[:, 0]
+        )
 
 
 SEQUENCES = {
@@ -331,7 +333,9 @@ def test_a_compiled_model_is_the_model():
 
 
 def test_dropout_that_is_never_on_is_left_off():
-    never = seeded(Net, lambda m, h: m.drop(F.dropout(h, 0.9, training=False)), drop=nn.Dropout(0.2))
+    never = seeded(
+        Net, lambda m, h: m.drop(F.dropout(h, 0.9, training=False)), drop=nn.Dropout(0.2)
+    )
     layers = with_layer(0.2)
     never.load_state_dict(layers.state_dict())
     x = points(N, 4)
@@ -372,7 +376,11 @@ class Residual(nn.Module):
 
     def __init__(self, p=0.3):
         super().__init__()
-        self.stem, self.block, self.path = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, padding=1), DropPath()
+        self.stem, self.block, self.path = (
+            nn.Conv2d(1, 8, 3),
+            nn.Conv2d(8, 8, 3, padding=1),
+            DropPath(),
+        )
         self.norm, self.head = nn.BatchNorm2d(8), nn.Sequential(nn.Dropout(p), nn.Linear(8, 3))
 
     def forward(self, x):
@@ -384,7 +392,9 @@ def test_drop_path_is_left_out_and_named():
     images = points(N, 1, 8, 8)
     with pytest.warns(UserWarning, match=r"`path` \(DropPath\).*random in training.*left out"):
         assert_shared(seeded(Residual), images)
-    with pytest.raises(ValueError, match=r"no dropout layer or function .*random in its training is"):
+    with pytest.raises(
+        ValueError, match=r"no dropout layer or function .*random in its training is"
+    ):
         select_batch(seeded(Residual, p=0.0), images, 3)
 
 
@@ -415,19 +425,28 @@ def with_state(m, h):
     return m.drop(h) + m.memory
 
 
+DROP = nn.Dropout()
 RANDOM = {
-    "a noise layer": (seeded(Net, lambda m, h: m.noise(m.drop(h)), drop=nn.Dropout(0.5), noise=Noise()),
-                      r"`noise` \(Noise\) \(randn_like\) is random"),
-    "torch.rand": (seeded(Net, lambda m, h: m.drop(h) * (torch.rand(h.shape) > 0.5), drop=nn.Dropout()),
-                   r"Net \(rand\) is random"),
-    "numpy": (seeded(Net, lambda m, h: m.drop(h) + float(np.random.rand()), drop=nn.Dropout()),
-              "Net is random or keeps a state"),
-    "Python": (seeded(Net, lambda m, h: m.drop(h) + random.random(), drop=nn.Dropout()), "Net is random"),
-    "masks of one's own": (seeded(Net, lambda m, h: h * torch.bernoulli(torch.full_like(h, 0.5))),
-                           r"Net \(bernoulli\) is random"),
-    "by place": (seeded(Net, by_place, drop=nn.Dropout()), "at another place of another batch"),
-    "a state": (seeded(Net, with_state, drop=nn.Dropout()), "keeps a state"),
-}  # fmt: skip
+    "a noise layer": (
+        seeded(Net, lambda m, h: m.noise(m.drop(h)), drop=DROP, noise=Noise()),
+        r"`noise` \(Noise\) \(randn_like\) is random",
+    ),
+    "torch.rand": (
+        seeded(Net, lambda m, h: m.drop(h) * (torch.rand(h.shape) > 0.5), drop=DROP),
+        r"Net \(rand\) is random",
+    ),
+    "numpy": (
+        seeded(Net, lambda m, h: m.drop(h) + float(np.random.rand()), drop=DROP),
+        "Net is random or keeps a state",
+    ),
+    "Python": (seeded(Net, lambda m, h: m.drop(h) + random.random(), drop=DROP), "Net is random"),
+    "masks of one's own": (
+        seeded(Net, lambda m, h: h * torch.bernoulli(torch.full_like(h, 0.5))),
+        r"Net \(bernoulli\) is random",
+    ),
+    "by place": (seeded(Net, by_place, drop=DROP), "at another place of another batch"),
+    "a state": (seeded(Net, with_state, drop=DROP), "keeps a state"),
+}
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -534,7 +553,10 @@ def test_logits_and_probabilities_in_any_wrapping_are_the_same_beliefs(name):
         (lambda y: y.argmax(-1), "type torch.int64, wanted real numbers"),
         (lambda y: y > 0, "type torch.bool, wanted real numbers"),
         (lambda y: y.to(torch.complex64), "type torch.complex64, wanted real numbers"),
-        (lambda y: y.unsqueeze(1).expand(-1, 5, -1), r"shape \(5, 4\) for each point: say outputs="),
+        (
+            lambda y: y.unsqueeze(1).expand(-1, 5, -1),
+            r"shape \(5, 4\) for each point: say outputs=",
+        ),
         (lambda y: y.unsqueeze(2), r"shape \(4, 1\) for each point"),
         (lambda y: y.mean(), "gives one number for"),
         (lambda y: y.T, "gives 4 rows for"),
@@ -559,7 +581,10 @@ def test_outputs_says_what_several_numbers_are():
     assert torch.equal(prepare(model, x, n_masks=J).predictions, logits)
     torch.testing.assert_close(values.softmax(-1), logits)
     assert torch.equal(prepare(model, x, n_masks=J, outputs=lambda y: y).predictions, values)
-    for wrong, says in (("probabilities", "do not lie within"), ("classes", "got outputs='classes'")):
+    for wrong, says in (
+        ("probabilities", "do not lie within"),
+        ("classes", "got outputs='classes'"),
+    ):
         with pytest.raises(ValueError, match=says):
             prepare(model, x, outputs=wrong)
 
@@ -597,13 +622,15 @@ def test_a_model_that_works_in_place_destroys_nothing(kind):
         def forward(self, x):
             return super().forward(IN_PLACE[kind](x.clone()))
 
-    one, other = (seeded(m, lambda m, h: m.drop(h), drop=nn.Dropout(0.5)) for m in (Changing, Copying))
+    one, other = (
+        seeded(m, lambda m, h: m.drop(h), drop=nn.Dropout(0.5)) for m in (Changing, Copying)
+    )
     pool = points(N, 4)
     for given in (pool, list(pool.split(5)), pool.numpy()):
         found = prepare(one, given, n_masks=J, at_once=5).predictions
         torch.testing.assert_close(found, prepare(other, pool, n_masks=J).predictions)
         assert torch.equal(pool, points(N, 4))
-    models = [one, seeded(Changing, lambda m, h: h)]
+    models = [one, Changing(lambda m, h: h)]
     prepare(models, pool), prepare(None, pool, predict=lambda x: torch.stack([x.mul_(2), x * 3]))
     assert torch.equal(pool, points(N, 4))
 
@@ -626,7 +653,11 @@ def test_an_in_place_layer_after_the_trunk_is_no_trouble():
 
 def test_the_callers_random_numbers_go_on_as_if_nothing_had_run():
     def state():
-        return (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate())
+        return (
+            torch.get_rng_state().tolist(),
+            np.random.get_state()[1].tolist(),
+            random.getstate(),
+        )
 
     before = state()
     pool = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(points(N, 4)), batch_size=7)

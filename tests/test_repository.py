@@ -103,7 +103,10 @@ def test_imports_run_one_way():
 
 def test_nothing_but_the_adapters_imports_the_libraries_that_they_are_for():
     imported = {dotted(path): {*imported_by(path)} for path in modules()}
-    for library, adapter in (("baal", "deimos.pool.for_baal"), ("skactiveml", "deimos.pool.for_skactiveml")):
+    for library, adapter in (
+        ("baal", "deimos.pool.for_baal"),
+        ("skactiveml", "deimos.pool.for_skactiveml"),
+    ):
         users = [n for n, found in imported.items() if library in {f.split(".")[0] for f in found}]
         assert users == [adapter]
         assert not any(adapter in found for found in imported.values())

@@ -15,7 +15,15 @@ from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 CLAIM = "The picked batch brings more accuracy than a random one of its size"
-POOL = "select_batch", "batches", "answers", "posteriors", "shared_masks", "dropout_calls", "watching"
+POOL = (
+    "select_batch",
+    "batches",
+    "answers",
+    "posteriors",
+    "shared_masks",
+    "dropout_calls",
+    "watching",
+)
 MODULES = (*(f"pool/{name}" for name in POOL), "own/second_round")  # beside the science
 
 

@@ -108,7 +108,7 @@ def length(pool: Pool) -> int | None:
 
 
 def check_twice(pool: Pool) -> None:
-    """ValueError if the data set gives another point when it is asked again: random augmentation."""
+    """ValueError if the data set gives another point when asked again: random augmentation."""
     collate: Callable = list
     if isinstance(pool, DataLoader):
         collate = pool.collate_fn if pool.batch_sampler is not None else list
@@ -188,7 +188,7 @@ def of_names(parts: dict, model: nn.Module | None) -> Points:
     Labels are left out where they may be.
     """
     names, required = arguments(model)
-    wanted = [name for name in names if name in parts and not (name in LABELS - set(required))]
+    wanted = [name for name in names if name in parts and name not in LABELS - set(required)]
     if wanted and set(required) <= set(wanted):
         if len(wanted) == 1:
             return tensor(parts[wanted[0]])

@@ -31,9 +31,9 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
     probabilities in classification. With masks of its own for every point, as dropout that is
     simply left on has them, the covariance is zero but for noise, and the batch is no better than
     the most uncertain points. `noise` is τ⁻¹, by default a share of the mean dropout variance
-    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X. `predict` is asked
-    again for a few points in another order: other answers are refused, and so are such as are the
-    same under every mask.
+    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X. `predict` is
+    asked again for a few points in another order: other answers are refused, and so are such as are
+    the same under every mask.
     """
 
     def __init__(
@@ -95,4 +95,3 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
             values = improvements(predictions, left, picked[:step], noise, self.smoothing)
             row[left.numpy() - first] = values.numpy()
         return picked.numpy() - first, utilities
-

@@ -123,8 +123,8 @@ def check_variation(predictions: Float[Tensor, "J S c"]) -> None:
     unit = torch.finfo(predictions.dtype).eps * predictions[0].abs().max().item()
     if largest <= 4 * unit:
         raise ValueError(
-            "all samples of the model say the same of every point, so that nothing varies and there "
-            "is nothing to choose by: see that dropout acts on the way to the output, and that the "
+            "all samples of the model say the same of every point: nothing varies, and there is "
+            "nothing to choose by; see that dropout acts on the way to the output, and that the "
             "weights after it are not 0"
         )
 

@@ -170,7 +170,7 @@ def prepare(
 
 
 class Reading:
-    """The inputs of a pool, once, and the first of them again: the same, if it can be read again."""
+    """The inputs of a pool, once; and the first again, to see that they are the same."""
 
     def __init__(
         self,

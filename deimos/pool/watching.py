@@ -66,6 +66,11 @@ class Observed(DropoutCalls):
 class RandomCalls(TorchDispatchMode):
     """Notes what draws random numbers, and in which module."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and asking the compiler would load it, for seconds."""
+        return False
+
     def __init__(self):
         super().__init__()
         self.calls: list[tuple[nn.Module | None, str]] = []
