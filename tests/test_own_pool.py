@@ -108,9 +108,8 @@ def test_the_papers_networks_are_taken_as_they_are(pool):
     posterior = DropoutPosterior(network, None, 10, None, 0)
     logits = posterior(pool)
     for masks, answers in zip(posterior.kept, logits, strict=True):
-        assert [len(mask) for mask in masks.values()] == [8, 16]
-        own = [mask[None] for mask in masks.values()]
-        theirs = mc_dropout.predict(network, network.features(pool), own)
+        assert [mask.shape for mask in masks.values()] == [(1, 8), (1, 16)]
+        theirs = mc_dropout.predict(network, network.features(pool), [*masks.values()])
         torch.testing.assert_close(answers.softmax(-1), theirs[0])
     assert predictions(network, pool).var(0).min() > 0
 
@@ -201,7 +200,7 @@ def test_a_layer_that_is_used_twice_has_a_mask_for_each_use(pool):
     posterior = DropoutPosterior(model, None, 2, None, 0)
     answer = posterior(pool)
     first, second = posterior.kept[0].values()
-    assert first.shape == (4,) and second.shape == (8,)
+    assert first.shape == (1, 4) and second.shape == (1, 8)
     torch.testing.assert_close(answer[0], model.second(model.first(pool * first) * second))
     assert torch.equal(posterior(pool), answer)  # kept, not drawn again
 
@@ -239,7 +238,10 @@ def wide(pool):
     ("wrong", "says"),
     [
         ({"model": nn.Linear(4, 1)}, "Linear has no dropout layer"),
-        ({"model": nn.Sequential(nn.Dropout(0.0))}, "no dropout layer that is switched on"),
+        (
+            {"model": nn.Sequential(nn.Dropout(0.0))},
+            "no dropout layer or function that is switched on",
+        ),
         ({"trunk": nn.Dropout(0.5)}, "the trunk has a dropout layer: cut it before"),
         ({"batch_size": 61}, "a batch of 61 cannot be picked from 60 points"),
         ({"batch_size": 60, "labelled": [0]}, "a batch of 60 cannot be picked from 59 points"),

@@ -158,8 +158,8 @@ def is_array(pool: Pool) -> bool:
 
 def is_data_set(pool: Pool) -> bool:
     """Whether it gives points one by one: torch's Dataset, or what has a length and items."""
-    if isinstance(pool, Dataset):
-        return True
+    if is_array(pool) or isinstance(pool, Dataset):
+        return not is_array(pool)
     countable = hasattr(pool, "__len__") and hasattr(pool, "__getitem__")
     return countable and not isinstance(pool, list | tuple | Mapping | str | DataLoader)
 
