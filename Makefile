@@ -35,8 +35,8 @@ EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from: restyling a figure costs no GPU hour.
 SCIENCE := $(wildcard $(patsubst %,deimos/%.py,data networks mc_dropout beliefs training together \
-	all_trunks tap_pooling inputs expected_improvement fast_selection forward_backward optimality baselines \
-	batchbald k_center covering methods splits splicing faces image_files synthetic own_data stand_ins downloads \
+	all_trunks tap_pooling inputs cores mask_space candidate_blocks expected_improvement fast_selection forward_backward \
+	optimality baselines batchbald k_center covering methods splits splicing faces image_files synthetic own_data stand_ins downloads \
 	members iteration loop one_dimension) deimos/*.json)
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
@@ -107,8 +107,8 @@ endif
 notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
 	$(execute)
 
-$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,own_pool.py shared_masks.py \
-	label_next/second_round.py label_next/figures.py)
+$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,$(patsubst %,pool/%.py,select_batch batches \
+	answers posteriors shared_masks dropout_calls watching) label_next/second_round.py label_next/figures.py)
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/*/*.py) $(CHOSEN) \

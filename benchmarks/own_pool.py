@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.measured import Row, alone
 from deimos import networks
-from deimos.own_pool import select_batch
+from deimos.pool.select_batch import select_batch
 
 B, FEATURES = 96, 32
 

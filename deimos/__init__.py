@@ -1,8 +1,9 @@
 """Active learning by expected improvement maximization (DEIMOS), and the reproduction of its paper.
 
     expected_improvement   the paper: covariance, EI, conditioning, greedy and optimal batches
-    fast_selection         the same greedy batch without the covariance matrix, exact
-    inputs                 what both are given, checked
+    fast_selection (mask_space, candidate_blocks)
+                           the same greedy batch without the covariance matrix, exact
+    inputs (cores)         what both are given, checked; how they use the machine
     optimality             greedy against the best batch (App. A)
     mc_dropout (beliefs)   J masks drawn once and shared by every point
     networks, training     the paper's nets, and how they are fitted from scratch
@@ -25,10 +26,9 @@
     reproduce, readme      one notebook, headless; the README's results from the kept runs
     browse, front_page     the page that `make ui` opens on, before MLflow's own
     engine, worker, slices the fleets of notebooks as tasks on every GPU that Ray sees
-    own_pool (shared_masks)  the next batch from a pool and a model of your own: `select_batch`
+    pool                   the next batch from a pool and a model of your own: `select_batch`; for
+                           users of baal and scikit-activeml, too, which nothing else here needs
     label_next             the same for files, as `python -m deimos select`
-    for_baal, for_skactiveml
-                           the same for users of these libraries, which nothing else here needs
     extras                 what a plain install leaves out, told with the command that brings it
     variants               one setting changed at a time: which of them matter
 
@@ -36,5 +36,5 @@ Symbols, the same everywhere:  J masks · S sample points · c outputs (1 in reg
 n candidates · b batch size · `noise` τ⁻¹ · `smoothing` τ_s⁻¹ · `decay` C, with λ = C/N.
 """
 
-from deimos.own_pool import prepare as prepare
-from deimos.own_pool import select_batch as select_batch
+from deimos.pool.select_batch import prepare as prepare
+from deimos.pool.select_batch import select_batch as select_batch

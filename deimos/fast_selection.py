@@ -13,35 +13,46 @@ nothing S × S.
 Where point j matters w_j times, EI(i) = Σ_j w_j tr(V_ji W_i⁻¹ V_ij): G = Σ_j w_j f_jf_jᵀ, and in
 eq. 5, where V_ii alone has a τ⁻¹, Q_i = f_iᵀHf_i − w_i τ⁻²I and EI(i) = tr(W_i⁻¹Q_i) + 2c w_i τ⁻¹.
 
+Points come in parts of a fixed size, each a core's: the same batch on any number of cores.
+
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from deimos.candidate_blocks import axes_of, blocks, is_wide, lower
+from deimos.cores import Cores
+from deimos.cores import one_thread as one_thread
 from deimos.inputs import (
     TIE,
-    centred,
+    Whole,
     check_nuggets,
     check_predictions,
     check_weights,
-    first_best,
     in_order,
+    whole_number,
+)
+from deimos.mask_space import (
+    features_in_parts,
+    parts_of,
+    project,
+    root,
+    second_moment,
+    standard_features,
+    uncorrelated,
 )
 
-BLOCK = 2**18  # numbers of W worked on at a time, so that they stay in the processor's cache
-ON_GPU = 2**26  # the same on a GPU, where few long operations are faster and memory is the limit
 FEW = 2**19  # predictions, for which one core is faster than a GPU that is asked back at every pick
 
 
 def select(
     predictions: Float[Tensor, "J S c"],
     candidates: Int[Tensor, " n"],
-    batch_size: int,
+    batch_size: Whole,
     noise: float = 0.0,
     smoothing: float = 0.0,
     weights: Float[Tensor, " S"] | None = None,
@@ -55,26 +66,11 @@ def select(
     return select_with_gains(predictions, candidates, batch_size, noise, smoothing, weights)[0]
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one core: with pieces this small, cores lose more by waiting than they gain.
-
-    Nor does the batch then depend on the number of cores, to the last bit.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @torch.no_grad()
-@one_thread()
 def select_with_gains(
     predictions: Float[Tensor, "J S c"],
     candidates: Int[Tensor, " n"],
-    batch_size: int,
+    batch_size: Whole,
     noise: float = 0.0,
     smoothing: float = 0.0,
     weights: Float[Tensor, " S"] | None = None,
@@ -87,211 +83,245 @@ def select_with_gains(
         return tuple(one.to(predictions.device) for one in found)
     check_nuggets(noise, smoothing)
     check_predictions(predictions)
-    S = predictions.shape[1]
+    S, batch_size = predictions.shape[1], whole_number(batch_size, "the batch size")
     candidates = in_order(candidates, S, batch_size)
-    features, scale = standard_features(predictions, noise + smoothing)
-    others = torch.ones(S, dtype=torch.bool, device=features.device)
-    others[candidates] = False
-    inside, outside = None, None  # the weights of candidates and others, where there are some
-    if weights is not None:
-        weights = check_weights(weights, S).to(features)
-        inside, outside = weights[candidates], weights[others]
-    F, rest = apart(features, others)
-    del features
+    weights = None if weights is None else check_weights(weights, S)
+    with Cores(len(parts_of(predictions))) as cores:
+        search = begin(predictions, candidates, noise, smoothing, weights, cores)
+        picked, gains = [], []
+        while True:
+            best, gain = pick(search, TIE * gains[0] if gains and search.exhausts else 0.0)
+            picked.append(best)
+            gains.append(gain)
+            if len(picked) == batch_size:
+                return candidates[picked], search.M.new_tensor(gains) * search.scale
+            condition(search, best)
 
-    eps = torch.finfo(F.dtype).eps
+
+@dataclass
+class Part:
+    """Some of the points: features of candidates F and of others `rest`, blocks and scores."""
+
+    F: Float[Tensor, "J c n"]
+    rest: Float[Tensor, "J c r"]
+    inside: Float[Tensor, " n"] | None  # weights of the candidates, where there are some
+    outside: Float[Tensor, " r"] | None
+    first: int  # the first candidate's place among all
+    weight: Float[Tensor, " n"]
+    own_noise: Float[Tensor, " n"]  # what a label takes away at the point itself
+    bonus: Float[Tensor, " n"]
+    CE: Float[Tensor, "k c n"]
+    W: Tensor = None
+    Q: Tensor = None
+    score: Tensor = None
+    start: Tensor = None  # Q's diagonal when it was made, [n c]
+    total: Tensor = None
+    best: float = -torch.inf
+
+
+@dataclass
+class Search:
+    """What is known between one pick and the next."""
+
+    parts: list[Part]
+    cores: Cores
+    noise: float
+    nugget: float
+    scale: float
+    exhausts: bool  # without a nugget, nothing is left beyond the rank
+    delicate: bool  # the outputs of a point must be told apart afresh after every pick
+    wide: bool
+    M: Float[Tensor, "J J"] = None
+    H: Float[Tensor, "J J"] = None
+    picked: list[int] = field(default_factory=list)
+    known: int = 0  # picks that the features are conditioned on
+    greatest: float = 0.0
+
+    def at(self, candidate: int) -> tuple[Part, int]:
+        """The part that a candidate is in, and its place there."""
+        part = next(part for part in reversed(self.parts) if part.first <= candidate)
+        return part, candidate - part.first
+
+
+def begin(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    noise: float,
+    smoothing: float,
+    weights: Float[Tensor, " S"] | None,
+    cores: Cores,
+) -> Search:
+    """Features in parts, and blocks and scores before the first pick."""
+    S, c = predictions.shape[1:]
+    sizes = [part.shape[1] for part in parts_of(predictions)]
+    features, scale = features_in_parts(parts_of(predictions), noise + smoothing, cores)
+    is_candidate = torch.zeros(S, dtype=torch.bool, device=features[0].device)
+    is_candidate[candidates] = True
+    eps = torch.finfo(features[0].dtype).eps
     noise, nugget = noise / scale, (noise + smoothing) / scale
-    exhausts = nugget == 0
-    nugget = nugget or 64 * eps  # so that 0/0 is 0, and not rounding error over rounding error
-    # Beside so small a nugget the outputs of a point must be told apart afresh after every pick.
-    delicate = F.shape[1] > 1 and nugget < 1e-4
-    weight = torch.ones_like(F[0, 0]) if inside is None else inside
-    own_noise = noise * predictions.shape[2] * weight  # what its label takes away at itself
-    bonus = own_noise + noise * F.shape[1] * weight
-    CE = F.new_empty(2 * F.shape[1], *F.shape[1:])
-    picked, gains, nothing, fresh = [], [], 0.0, False
-    while True:
-        if not fresh:
-            F = uncorrelated(F) if delicate else F
-            M, H = torch.eye(len(F)).to(F), second_moment(F, inside) + second_moment(rest, outside)
-            W, Q, score = blocks(F, H, noise**2 * weight, nugget)
-            start = Q.diagonal() + noise**2 * weight[:, None]
-            known, fresh = len(picked), True
-            start[picked] = 0
-            greatest = start.max().item()
-        total = score + bonus
-        best, top = first_best(total, nothing)
-
-        # W and Q keep the rounding errors of what they were at the start. Before those can be seen
-        # beside the best score, start afresh from features given the batch, which lose nothing.
-        visible = eps**-0.25 * max(top - own_noise[best].item(), 0)
-        stale = delicate or (
-            greatest > nugget * visible and (start / W.diagonal().clamp(min=nugget)).max() > visible
-        )
-        if stale and len(picked) > known:
-            R = root(F[:, :, picked[known:]].flatten(1), nugget)
-            if noise:
-                F[:, :, picked] = 0
-            for part in (*F.split(BLOCK, -1), *rest.split(BLOCK, -1)):
-                part.copy_(project(R, part))
-            fresh = False
-            continue
-        picked.append(best)
-        gains.append(total[best].item())
-        if len(picked) == batch_size:
-            return candidates[picked], F.new_tensor(gains) * scale
-        nothing = TIE * gains[0] if exhausts else 0.0
-
-        # In the axes of W_n the outputs of n are independent observations.
-        variance, axes = axes_of(W[:, :, best])
-        variance = variance.clamp(min=nugget)
-        x = F[:, :, best] @ (axes / variance.sqrt())
-        w, r = M @ x, H @ x
-        e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
-        if noise:
-            e.addcdiv_(w, variance, value=noise**2 / 2 * weight[best].item())
-        # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
-        M.addmm_(w, w.T, alpha=-1)
-        H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
-        torch.mm(torch.cat([w, e], 1).T, F.flatten(1), out=CE.flatten(1))
-        lower(W, Q, score, CE, nugget)
-        start[best], bonus[best] = 0, -torch.inf
+    d = features[0].shape[1]
+    # Without a nugget 64 ε stands for it, so that 0/0 is 0, and not rounding error over another.
+    delicate = d > 1 and (nugget or 64 * eps) < 1e-4
+    search = Search(
+        [], cores, noise, nugget or 64 * eps, scale, nugget == 0, delicate, is_wide(d, delicate)
+    )
+    first = 0
+    for i, inside in enumerate(is_candidate.split(sizes)):
+        F, features[i] = features[i], None
+        matters = None if weights is None else weights.to(F).split(sizes)[i]
+        rest = F[:, :, ~inside] if not inside.all() else F[:, :, :0]
+        F = F if inside.all() else F[:, :, inside]
+        weight = torch.ones_like(F[0, 0]) if matters is None else matters[inside]
+        own_noise = noise * c * weight
+        search.parts.append(
+            Part(
+                F, rest, None if matters is None else weight,
+                None if matters is None else matters[~inside], first, weight, own_noise,
+                own_noise + noise * d * weight, F.new_empty(2 * d, *F.shape[1:]),
+            )
+        )  # fmt: skip
+        first += F.shape[2]
+    refresh(search)
+    return search
 
 
-def standard_features(
-    predictions: Float[Tensor, "J S c"], nugget: float
-) -> tuple[Float[Tensor, "J d S"], float]:
-    """F over the root of the mean variance, and that variance; in double precision.
+def refresh(search: Search) -> None:
+    """M, H, and every candidate's blocks and score from the features as they are now."""
 
-    Class probabilities sum to one, so that only c − 1 of their directions vary: the last is left
-    out (d = c − 1) where its variance is as good as nothing beside the nugget.
-    """
-    J, S, c = predictions.shape
-    F = centred(predictions).mT
-    scale = torch.linalg.vector_norm(F).item() ** 2 / (J - 1) / (S * c) or 1.0
-    nothing = 1e-11 * (nugget or 64 * torch.finfo(F.dtype).eps * scale) * (J - 1)
-    if c > 1 and F.sum(1).square().sum(0).max() <= c * nothing:
-        ones_first = torch.cat([torch.ones(c, 1), torch.eye(c)[:, 1:]], 1).to(F)
-        F = torch.linalg.qr(ones_first).Q[:, 1:].T @ F
-    return F.contiguous().div_(((J - 1) * scale) ** 0.5), scale
+    def moments(part: Part) -> tuple[Tensor, Tensor]:
+        part.F = uncorrelated(part.F) if search.delicate and part.F.shape[2] else part.F
+        inside, outside = part.inside, part.outside
+        return second_moment(part.F, inside), second_moment(part.rest, outside)
 
+    found = search.cores.each(moments, search.parts)
+    search.H = in_sum([inside for inside, _ in found]) + in_sum([outside for _, outside in found])
+    search.M = torch.eye(len(search.H)).to(search.H)
+    noise = search.noise
 
-def apart(
-    features: Float[Tensor, "J d S"], others: Bool[Tensor, " S"]
-) -> tuple[Float[Tensor, "J d n"], Float[Tensor, "J d r"]]:
-    """The features of the candidates, and those of the `others`, which are no candidates.
+    def score(part: Part) -> None:
+        own = noise**2 * part.weight
+        part.W, part.Q, part.score = blocks(part.F, search.H, own, search.nugget, search.wide)
+        part.start = part.Q.diagonal() + own[:, None]
+        for n in search.picked:
+            if part.first <= n < part.first + len(part.score):
+                part.start[n - part.first] = 0
+        rate(part)
 
-    Of a whole pool there is no room for a second copy: the larger part takes the place of both.
-    """
-    J, d, S = features.shape
-    if not others.any():
-        return features, features[:, :, :0]
-    most = others if others.sum() > S // 2 else ~others
-    fewer, memory, n = features[:, :, ~most], features.view(-1), d * int(most.sum())
-    for j in range(J):
-        memory[j * n : (j + 1) * n] = features[j, :, most].flatten()
-    more = memory[: J * n].view(J, d, -1)
-    return (fewer, more) if most is others else (more, fewer)
+    search.cores.each(score, search.parts)
+    search.known = len(search.picked)
+    search.greatest = max(p.start.max().item() for p in search.parts if len(p.start))
 
 
-def blocks(
-    F: Float[Tensor, "J c n"], H: Float[Tensor, "J J"], own: Float[Tensor, " n"], nugget: float
-) -> tuple[Float[Tensor, "c c n"], Float[Tensor, "c c n"], Float[Tensor, " n"]]:
-    """W and Q of every candidate, with `own` = w_i τ⁻², and its score."""
-    _, c, n = F.shape
-    W, Q, score = F.new_empty(c, c, n), F.new_empty(c, c, n), F.new_empty(n)
-    for w, q, s, f, o in in_parts(W, Q, score, F, own):
-        Hf = project(H, f)
-        for a in range(c):
-            w[a, a:] = w[a:, a] = (f[:, a, None] * f[:, a:]).sum(0)
-            q[a, a:] = q[a:, a] = (Hf[:, a, None] * f[:, a:]).sum(0)
-        w.diagonal().add_(nugget)
-        q.diagonal().sub_(o[:, None])
-        s.copy_(ratio(w, q, nugget))
-    return W, Q, score
-
-
-def lower(
-    W: Float[Tensor, "c c n"],
-    Q: Float[Tensor, "c c n"],
-    score: Float[Tensor, " n"],
-    CE: Float[Tensor, "k c n"],
-    nugget: float,
-) -> None:
-    """W − CCᵀ, Q − 2CEᵀ and the score that follows, in place.
-
-    2CEᵀ differs from CEᵀ + ECᵀ by a skew matrix, which no trace with a symmetric one sees.
-    """
-    for w, q, s, part in in_parts(W, Q, score, CE):
-        for x, y in zip(*part.chunk(2), strict=True):
-            w.addcmul_(x[:, None], x, value=-1)
-            q.addcmul_(x[:, None], y, value=-2)
-        s.copy_(ratio(w, q, nugget))
-
-
-def axes_of(W: Float[Tensor, "c c"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "c c"]]:
-    """The variances along W's principal axes, and these axes as columns.
-
-    By the processor: a GPU takes milliseconds for so small a matrix.
-    """
-    if len(W) == 1:
-        return W[0], torch.ones_like(W)
-    variances, axes = torch.linalg.eigh(W.cpu())
-    return variances.to(W.device), axes.to(W.device)
-
-
-def ratio(
-    W: Float[Tensor, "c c n"], Q: Float[Tensor, "c c n"], nugget: float
-) -> Float[Tensor, " n"]:
-    """tr(W⁻¹Q), by eliminating one output after the other; no pivot is truly below the nugget."""
-    pivot = W[0, 0].clamp(min=nugget)
-    total = Q[0, 0] / pivot
-    if len(W) == 1:
-        return total
-    w = W[1:, 0] / pivot
-    q = Q[1:, 0] - w * Q[0, 0]
-    Q = Q[1:, 1:].addcmul(w[:, None], Q[:1, 1:], value=-1).addcmul_(q[:, None], w, value=-1)
-    W = W[1:, 1:].addcmul(w[:, None], W[:1, 1:], value=-1)
-    return total.add_(ratio(W, Q, nugget))
-
-
-def in_parts(W: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """W and others side by side, in parts of as many points as fit in the cache."""
-    points = max(1, (ON_GPU if W.is_cuda else BLOCK) // len(W) ** 2)
-    if points >= W.shape[2]:
-        return iter([(W, *others)])
-    return zip(*(tensor.split(points, -1) for tensor in (W, *others)), strict=True)
-
-
-def second_moment(
-    F: Float[Tensor, "J c n"], weights: Float[Tensor, " n"] | None = None
-) -> Float[Tensor, "J J"]:
-    """Σ_i w_i f_if_iᵀ."""
-    if weights is None:
-        return F.flatten(1) @ F.flatten(1).T
-    total = F.new_zeros(len(F), len(F))
-    for f, part in zip(F.split(BLOCK, -1), weights.split(BLOCK), strict=True):
-        total += (f * part).flatten(1) @ f.flatten(1).T
+def in_sum(matrices: list[Tensor]) -> Tensor:
+    """Their sum, in order."""
+    total = matrices[0]
+    for matrix in matrices[1:]:
+        total = total + matrix
     return total
 
 
-def uncorrelated(F: Float[Tensor, "J c n"]) -> Float[Tensor, "J c n"]:
-    """Each point's outputs turned to its own principal axes, which changes no trace.
+def rate(part: Part) -> None:
+    """The expected improvement of a part's candidates, and the best of them."""
+    part.total = part.score + part.bonus
+    part.best = part.total.max().item() if len(part.total) else -torch.inf
 
-    A variance that is small beside the others of its point keeps its digits that way.
+
+def pick(search: Search, nothing: float) -> tuple[int, float]:
+    """The best candidate and its expected improvement; ties go to the first.
+
+    W and Q keep the rounding errors of what they were at the start. Before those can be seen
+    beside the best score, start afresh from features given the batch, which lose nothing.
     """
-    f = F.permute(2, 0, 1)  # [n J c]
-    axes = torch.linalg.eigh(f.mT @ f).eigenvectors.flip(-1)
-    return (f @ axes).permute(1, 2, 0).contiguous()
+    while True:
+        top = max(part.best for part in search.parts)
+        as_good = top - max(TIE * abs(top), nothing)
+        part = next(part for part in search.parts if part.best >= as_good)
+        place = part.total.clamp(max=as_good).argmax().item()  # argmax takes the first
+        best = part.first + place
+        if len(search.picked) == search.known:
+            return best, part.total[place].item()
+        eps = torch.finfo(part.F.dtype).eps
+        visible = eps**-0.25 * max(top - part.own_noise[place].item(), 0)
+        if not (search.delicate or is_stale(search, visible)):
+            return best, part.total[place].item()
+        start_afresh(search)
 
 
-def root(X: Float[Tensor, "J k"], nugget: float) -> Float[Tensor, "J J"]:
-    """R with RRᵀ = (I + XXᵀ/nugget)⁻¹: what is left of the features once X is known is Rᵀf."""
-    U, sigma, _ = torch.linalg.svd(X, full_matrices=False)
-    shrink = 1 - (nugget / (sigma**2 + nugget)).sqrt()
-    return torch.eye(len(X)).to(X) - U * shrink @ U.T
+def is_stale(search: Search, visible: float) -> bool:
+    """Whether some block may have lost so much that its rounding errors are visible."""
+    if not search.greatest > search.nugget * visible:
+        return False
+    return any(
+        (p.start / p.W.diagonal().clamp(min=search.nugget)).max().item() > visible
+        for p in search.parts
+        if len(p.start)
+    )
 
 
-def project(A: Float[Tensor, "J r"], F: Float[Tensor, "J c n"]) -> Float[Tensor, "r c n"]:
-    """Aᵀf_i for every point."""
-    return (A.T @ F.flatten(1)).unflatten(1, F.shape[1:])
+def start_afresh(search: Search) -> None:
+    """Features given all that is picked, and all that follows from them."""
+    new = [search.at(n) for n in search.picked[search.known :]]
+    R = root(torch.cat([part.F[:, :, n : n + 1] for part, n in new], 2).flatten(1), search.nugget)
+    if search.noise:
+        for part, n in [search.at(n) for n in search.picked]:
+            part.F[:, :, n] = 0
+
+    def given(part: Part) -> None:
+        for F in (part.F, part.rest):
+            if F.shape[2]:
+                F.copy_(project(R, F))
+
+    search.cores.each(given, search.parts)
+    refresh(search)
+
+
+def condition(search: Search, best: int) -> None:
+    """What the label of the best candidate leaves of all blocks and scores."""
+    (part, place), noise, M, H = search.at(best), search.noise, search.M, search.H
+    # In the axes of W_n the outputs of n are independent observations.
+    variance, axes = axes_of(part.W[:, :, place])
+    variance = variance.clamp(min=search.nugget)
+    x = part.F[:, :, place] @ (axes / variance.sqrt())
+    w, r = M @ x, H @ x
+    e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
+    if noise:
+        e.addcdiv_(w, variance, value=noise**2 / 2 * part.weight[place].item())
+    # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
+    M.addmm_(w, w.T, alpha=-1)
+    H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
+    both = torch.cat([w, e], 1).T
+    search.picked.append(best)
+    part.start[place], part.bonus[place] = 0, -torch.inf
+
+    def less(part: Part) -> None:
+        torch.mm(both, part.F.flatten(1), out=part.CE.flatten(1))
+        lower(part.W, part.Q, part.score, part.CE, search.nugget, search.wide)
+        rate(part)
+
+    search.cores.each(less, search.parts)
+
+
+@torch.no_grad()
+def improvements(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    picked: Int[Tensor, " k"],
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+) -> Float[Tensor, " n"]:
+    """Expected improvement of each candidate once `picked` are known: tr(V_i V_ii⁻¹ V_iᵀ)."""
+    F, scale = standard_features(predictions, noise + smoothing)
+    noise, nugget = noise / scale, (noise + smoothing) / scale or 1e-12
+    if len(picked):
+        F = project(root(F[:, :, picked].flatten(1), nugget), F)
+        if noise:
+            F[:, :, picked] = 0
+    d, left_out = F.shape[1], predictions.shape[2] - F.shape[1]
+    G, one, found = second_moment(F), torch.eye(d).to(F), []
+    for some in candidates.split(max(1, 2**22 // (d * len(F)))):
+        f = F[:, :, some].permute(2, 1, 0)  # [n d J]
+        V_ii = f @ f.mT
+        VV_ii = f @ G @ f.mT + 2 * noise * V_ii + noise**2 * one
+        gains = torch.linalg.solve(V_ii + nugget * one, VV_ii).diagonal(dim1=1, dim2=2).sum(1)
+        found.append(scale * (gains + left_out * noise))
+    return torch.cat(found)

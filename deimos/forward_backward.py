@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from deimos.fast_selection import one_thread, second_moment, select, standard_features
-from deimos.inputs import first_best, in_order
+from deimos.cores import one_thread
+from deimos.fast_selection import select
+from deimos.inputs import Whole, first_best, in_order, whole_number
+from deimos.mask_space import second_moment, standard_features
 
 
 @torch.no_grad()
@@ -23,7 +25,7 @@ from deimos.inputs import first_best, in_order
 def forward_backward(
     predictions: Float[Tensor, "J S c"],
     candidates: Int[Tensor, " n"],
-    batch_size: int,
+    batch_size: Whole,
     noise: float = 0.0,
     smoothing: float = 0.0,
 ) -> Int[Tensor, " b"]:
@@ -34,6 +36,7 @@ def forward_backward(
     if not noise + smoothing > 0:
         raise ValueError("forward–backward selection needs noise or smoothing above 0, got neither")
     candidates = in_order(candidates, predictions.shape[1], batch_size)
+    batch_size = whole_number(batch_size, "the batch size")
     most = min(2 * batch_size, len(candidates))
     batch = select(predictions, candidates, most, noise, smoothing)
     F, scale = standard_features(predictions, noise + smoothing)

@@ -4,11 +4,15 @@ Axes:  J dropout masks · S sample points · c outputs (1 in regression) · n ca
 """
 
 import math
+import operator
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+Whole = SupportsIndex | float  # what `whole_number` takes: of numpy and torch, too
 TIE = 1e-10  # improvements that differ by less than this fraction of the best are equal
 
 
@@ -27,8 +31,62 @@ def first_best(scores: Float[Tensor, " n"], nothing: float = 0.0) -> tuple[int, 
     return scores.clamp(max=as_good).argmax().item(), best  # argmax takes the first
 
 
-def in_order(candidates: Int[Tensor, " n"], S: int, batch_size: int) -> Int[Tensor, " m"]:
+def whole_number(value: Any, name: str, least: int | None = None) -> int:
+    """A whole number as Python's own; ValueError for a fraction, a truth value, or too small."""
+    try:
+        if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
+            raise TypeError
+        is_whole = isinstance(value, float | np.floating) and float(value).is_integer()
+        found = int(value) if is_whole else operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} is {value!r}, wanted a whole number: an integer") from None
+    if least is not None and found < least:
+        raise ValueError(f"{name} is {found}, wanted {least} or more")
+    return found
+
+
+def positions(given: Any, n: int) -> Int[Tensor, " m"]:
+    """Positions among n points, from a list, a set or an array of them, or from a mask of bools.
+
+    ValueError for what may be either, and for what is no position.
+    """
+    if isinstance(given, Tensor | np.ndarray) or hasattr(given, "to_numpy"):
+        given = given.to_numpy() if hasattr(given, "to_numpy") else given
+        found = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
+    else:
+        try:
+            found = np.array([] if given is None else list(given))
+        except (TypeError, ValueError):
+            raise ValueError(f"labelled is {given!r}, wanted positions or a mask") from None
+    if found.size == 0:
+        return torch.zeros(0, dtype=torch.long)
+    if found.size == max(found.shape, default=0):
+        found = found.reshape(-1)
+    if found.dtype == bool and found.shape == (n,):
+        return torch.from_numpy(found).nonzero().squeeze(1)
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise ValueError(
+            f"labelled holds {found.dtype} of shape {list(found.shape)}, wanted whole numbers, the "
+            f"positions of labelled points, or a mask of {n} bools"
+        )
+    if len(found) == n > 2 and set(np.unique(found)) == {0, 1}:
+        raise ValueError(
+            f"labelled has {n} numbers, all 0 or 1: a mask is of bools, positions come once"
+        )
+    if not 0 <= found.min() <= found.max() < n:
+        raise ValueError(f"labelled positions lie within 0 and {n - 1}, the pool has {n} points")
+    return torch.from_numpy(found.astype(np.int64))
+
+
+def in_order(candidates: Shaped[Tensor, " n"], S: int, batch_size: Whole) -> Int[Tensor, " m"]:
     """The candidates in order of position; ValueError if they are no positions or too few."""
+    batch_size = whole_number(batch_size, "the batch size")
+    if candidates.dtype == torch.bool:
+        if len(candidates) != S:
+            raise ValueError(f"got a mask of {len(candidates)} candidates for {S} points")
+        candidates = candidates.nonzero().squeeze(1)
+    if candidates.is_floating_point() or candidates.is_complex():
+        raise ValueError(f"got candidates of type {candidates.dtype}, wanted positions")
     candidates = candidates.unique()
     n = len(candidates)
     if n and not 0 <= candidates[0] <= candidates[-1] < S:
@@ -56,7 +114,11 @@ def check_weights(weights: Float[Tensor, " n"], S: int) -> Float[Tensor, " S"]:
 
 def check_predictions(predictions: Float[Tensor, "J S c"]) -> None:
     """ValueError unless every point has two predictions or more, all of them numbers."""
+    if predictions.dim() != 3 or predictions.is_complex():
+        kind = f"{predictions.dtype} predictions of shape {list(predictions.shape)}"
+        raise ValueError(f"got {kind}, wanted real numbers [J S c]: masks, points, outputs")
     if len(predictions) < 2:
         raise ValueError(f"got predictions from {len(predictions)} mask, wanted 2 or more")
-    if not predictions.sum().isfinite():
+    wide = {} if predictions.is_mps else {"dtype": torch.float64}  # the sum must not overflow
+    if not predictions.sum(**wide).isfinite():
         raise ValueError("got predictions that are NaN or infinite, wanted numbers")

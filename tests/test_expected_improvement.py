@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deimos import fast_selection
+from deimos import candidate_blocks, fast_selection
 from deimos.expected_improvement import (
     batch_improvement,
     condition,
@@ -332,7 +332,7 @@ def test_the_batch_does_not_depend_on_the_pieces_that_it_is_worked_out_in(rng, m
     predictions, candidates = predicted(rng, 20, 300, 5, softmax=True), torch.arange(0, 300, 2)
     asked = candidates, 12, *((1e-4, 0.0) if kind == "noise" else (0.0, 1e-4))
     whole, gains = select_with_gains(predictions, *asked)
-    monkeypatch.setattr(fast_selection, "BLOCK", 7 * 4**2)  # seven points, for c - 1 = 4
+    monkeypatch.setattr(candidate_blocks, "BLOCK", 7 * 4**2)  # seven points, for c - 1 = 4
     parts, in_parts = select_with_gains(predictions, *asked)
     assert parts.tolist() == whole.tolist()
     assert in_parts.numpy() == pytest.approx(gains.numpy(), rel=1e-9)

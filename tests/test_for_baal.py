@@ -7,15 +7,17 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from deimos.expected_improvement import select
+from deimos.fast_selection import improvements
 
 pytest.importorskip("baal", reason="baal is not there")
 from baal.active import ActiveLearningDataset, ActiveLearningLoop
 from baal.active.heuristics import BALD, Variance
 from baal.bayesian.dropout import MCDropoutModule
 from baal.modelwrapper import ModelWrapper, TrainingArgs
+from baal.utils.array_utils import to_prob
 
-from deimos import shared_masks
-from deimos.for_baal import DEIMOS, SharedMasks
+from deimos.pool import shared_masks
+from deimos.pool.for_baal import DEIMOS, SharedMasks
 
 J, POOL, KNOWN = 12, 60, [4, 17, 31]
 ARGS = TrainingArgs(batch_size=16, use_cuda=False, workers=0)
@@ -69,7 +71,11 @@ def test_the_ranks_are_deimos_batch_in_order_and_then_the_others(dataset):
     assert predictions.shape == (POOL - len(KNOWN), 3, J)
     ranks = DEIMOS(6, smoothing=1e-3)(predictions)
     picked = by_deimos(wrapper.model, pool(dataset), 6, smoothing=1e-3)
-    assert ranks.tolist() == picked + [i for i in range(len(predictions)) if i not in picked]
+    answers = torch.from_numpy(to_prob(predictions)).permute(2, 0, 1)
+    rest = torch.tensor([i for i in range(len(predictions)) if i not in picked])
+    left = improvements(answers, rest, torch.tensor(picked), smoothing=1e-3)
+    order = rest[left.argsort(descending=True, stable=True)].tolist()
+    assert ranks.tolist() == picked + order and order != rest.tolist()
     parts = (part for part in np.array_split(predictions, 4))
     assert DEIMOS(6, smoothing=1e-3)(parts).tolist() == ranks.tolist()
 
@@ -103,5 +109,5 @@ def test_a_point_that_is_there_twice_is_the_same_in_every_iteration_only_with_sh
 def test_what_it_cannot_use_is_told_in_a_sentence(dataset):
     with pytest.raises(ValueError, match=r"wanted \[n, classes, iterations\]"):
         DEIMOS(2)(np.zeros((4, 3, 5, 5, J)))
-    with pytest.raises(ValueError, match="Sequential has no nn.Dropout"):
+    with pytest.raises(ValueError, match="Sequential has no dropout layer"):
         SharedMasks(nn.Sequential(nn.Linear(5, 3)), ARGS).predict_on_dataset(dataset.pool, J)

@@ -17,8 +17,8 @@ from skactiveml.utils import MISSING_LABEL
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from deimos import shared_masks
-from deimos.for_skactiveml import DEIMOS
+from deimos.pool import shared_masks
+from deimos.pool.for_skactiveml import DEIMOS
 
 S, b = 40, 5
 NUGGETS = [{"noise": 1e-3}, {"smoothing": 1e-3, "noise": 0.0}]

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from deimos import mc_dropout, networks, own_pool, shared_masks
+from deimos import mc_dropout, networks
 from deimos.expected_improvement import covariance, greedy_batch
-from deimos.own_pool import prepare, select_batch
-from deimos.shared_masks import batches, one_mask, predict
+from deimos.pool.batches import batches
+from deimos.pool.select_batch import enough_masks, prepare, select_batch
+from deimos.pool.shared_masks import DropoutPosterior, predict
 
 
 def regressor(c=1):
@@ -59,26 +60,33 @@ def test_a_trunk_that_runs_once_changes_nothing(pool):
 
 
 class Counted(nn.Module):
-    """A model that is no Sequential, and counts how often it is called."""
+    """A model that is no Sequential, and counts how often it is called on many points."""
 
     def __init__(self, inner):
         super().__init__()
         self.inner, self.calls = inner, 0
 
     def forward(self, x):
-        self.calls += 1
+        self.calls += len(x) > 8  # fewer are those of the checks
         return self.inner(x)
+
+
+def in_two(model, pool):
+    """The trunk and the head that a model is cut into."""
+    posterior = DropoutPosterior(model, None, 4, None, 0)
+    posterior(pool)
+    return posterior.trunk, posterior.head
 
 
 def test_the_trunk_of_a_sequential_is_found_and_runs_once(pool):
     trunk, head = regressor()
     counted = Counted(trunk)
     model = nn.Sequential(nn.Sequential(counted), head).eval()
-    found, rest = shared_masks.in_two(model, None, pool)
+    found, rest = in_two(model, pool)
     assert len(found) == 1 and isinstance(rest[0], nn.Dropout)
     counted.calls = 0
     predictions(model, pool, at_once=60)
-    assert counted.calls == 1 + 2  # two to see that both parts are the whole
+    assert counted.calls == 1
 
 
 def test_what_only_looks_like_a_sequential_is_run_whole(pool):
@@ -90,20 +98,19 @@ def test_what_only_looks_like_a_sequential_is_run_whole(pool):
     hooked = nn.Sequential(*trunk, *head)
     hooked.register_forward_hook(lambda module, inputs, y: 2 * y)
     for model in (Residual(trunk, head), hooked, nn.Sequential(Residual(trunk, head))):
-        found, rest = shared_masks.in_two(model.eval(), None, pool)
-        assert isinstance(found, nn.Identity) or not len(found)
+        found, rest = in_two(model.eval(), pool)
+        assert found is None
         torch.testing.assert_close(rest(pool), model(pool))
 
 
 def test_the_papers_networks_are_taken_as_they_are(pool):
     network = networks.Network(nn.Sequential(nn.Linear(4, 8)), (8, 16, 3), p=0.3).eval()
-    trunk, head = shared_masks.in_two(network, None, pool)
-    masks, layers = {}, shared_masks.dropout_layers(head)
-    with one_mask(layers, torch.Generator().manual_seed(0), masks):
-        answers = head(trunk(pool)).softmax(-1)
-    assert [layer.p for layer in layers] == [0.3, 0.3]
-    theirs = mc_dropout.predict(network, network.features(pool), [m[None] for m in masks.values()])
-    torch.testing.assert_close(answers, theirs[0])
+    posterior = DropoutPosterior(network, None, 10, None, 0)
+    logits = posterior(pool)
+    for masks, answers in zip(posterior.kept, logits, strict=True):
+        assert [mask.shape for mask in masks.values()] == [(1, 8), (1, 16)]
+        theirs = mc_dropout.predict(network, network.features(pool), [*masks.values()])
+        torch.testing.assert_close(answers.softmax(-1), theirs[0])
     assert predictions(network, pool).var(0).min() > 0
 
 
@@ -180,10 +187,8 @@ def test_the_model_is_left_as_it_was_and_batch_normalisation_as_in_use(pool, tra
 
 @pytest.mark.parametrize("layer, shape", [(nn.Dropout(0.4), (5, 6, 7)), (nn.Dropout2d(0.4), (50,))])
 def test_masks_are_inverted_and_drop_single_units_or_whole_channels(layer, shape):
-    layer.eval()
     x = torch.ones(3, 50, 6, 7) if isinstance(layer, nn.Dropout2d) else torch.ones(3, *shape)
-    with one_mask([layer], torch.Generator().manual_seed(0), {}):
-        y = layer(x)
+    y = predict(layer, [x], n_masks=2, outputs=lambda y: y)[0].view(x.shape)
     assert torch.equal(y[0], y[1]) and y.unique().tolist() == pytest.approx([0, 1 / 0.6])
     assert (y[0] == 0).double().mean().item() == pytest.approx(0.4, abs=0.15)
     if isinstance(layer, nn.Dropout2d):
@@ -191,14 +196,13 @@ def test_masks_are_inverted_and_drop_single_units_or_whole_channels(layer, shape
 
 
 def test_a_layer_that_is_used_twice_has_a_mask_for_each_use(pool):
-    model, masks = Twice().eval(), {}
-    with one_mask([model.drop], torch.Generator().manual_seed(0), masks):
-        answer = model(pool)
-    first, second = masks.values()
-    assert first.shape == (4,) and second.shape == (8,)
-    torch.testing.assert_close(answer, model.second(model.first(pool * first) * second))
-    with one_mask([model.drop], torch.Generator().manual_seed(9), masks):
-        assert torch.equal(model(pool), answer)  # kept, not drawn again
+    model = Twice().eval()
+    posterior = DropoutPosterior(model, None, 2, None, 0)
+    answer = posterior(pool)
+    first, second = posterior.kept[0].values()
+    assert first.shape == (1, 4) and second.shape == (1, 8)
+    torch.testing.assert_close(answer[0], model.second(model.first(pool * first) * second))
+    assert torch.equal(posterior(pool), answer)  # kept, not drawn again
 
 
 def test_more_masks_or_another_seed_are_other_masks(pool):
@@ -223,7 +227,7 @@ def test_the_variance_is_that_of_the_papers_own_network():
     ("b", "c", "J"), [(1, 1, 50), (96, 1, 96), (25, 2, 50), (50, 10, 400), (20, 10, 180)]
 )
 def test_a_batch_has_the_masks_that_it_needs(b, c, J):
-    assert own_pool.enough_masks(b, c) == J
+    assert enough_masks(b, c) == J
 
 
 def wide(pool):
@@ -234,7 +238,10 @@ def wide(pool):
     ("wrong", "says"),
     [
         ({"model": nn.Linear(4, 1)}, "Linear has no dropout layer"),
-        ({"model": nn.Sequential(nn.Dropout(0.0))}, "no dropout layer that is switched on"),
+        (
+            {"model": nn.Sequential(nn.Dropout(0.0))},
+            "no dropout layer or function that is switched on",
+        ),
         ({"trunk": nn.Dropout(0.5)}, "the trunk has a dropout layer: cut it before"),
         ({"batch_size": 61}, "a batch of 61 cannot be picked from 60 points"),
         ({"batch_size": 60, "labelled": [0]}, "a batch of 60 cannot be picked from 59 points"),

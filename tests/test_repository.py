@@ -103,7 +103,10 @@ def test_imports_run_one_way():
 
 def test_nothing_but_the_adapters_imports_the_libraries_that_they_are_for():
     imported = {dotted(path): {*imported_by(path)} for path in modules()}
-    for library, adapter in (("baal", "deimos.for_baal"), ("skactiveml", "deimos.for_skactiveml")):
+    for library, adapter in (
+        ("baal", "deimos.pool.for_baal"),
+        ("skactiveml", "deimos.pool.for_skactiveml"),
+    ):
         users = [n for n, found in imported.items() if library in {f.split(".")[0] for f in found}]
         assert users == [adapter]
         assert not any(adapter in found for found in imported.values())
@@ -189,10 +192,10 @@ def test_what_decides_a_round_is_all_in_its_fingerprint_and_makes_it_due():
     counted = {f"deimos.{name}" for name in provenance.SCIENCE} | {*map(dotted, map(Path, named))}
     used = {*chain(*map(imported_by, named))} & {*map(dotted, modules())}
     used -= {"deimos.progress"}  # which shows how far a round has come, and decides nothing
-    assert {"deimos.own_pool", "deimos.shared_masks"} <= counted and used <= counted
-    rules = (ROOT / "Makefile").read_text().replace("\\\n", "")
-    said = re.search(r"B1-your-own-pool.ipynb: \$\(addprefix deimos/,(.*?)\)", rules)[1].split()
-    assert named == {f"deimos/{name}" for name in said} - {"deimos/label_next/figures.py"}
+    assert {"deimos.pool.select_batch", "deimos.pool.shared_masks"} <= counted and used <= counted
+    rules = subprocess.run(["make", "-pn", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    said = re.search(r"^\S*B1-your-own-pool.ipynb: (deimos/pool.*)$", rules, flags=re.MULTILINE)[1]
+    assert named <= {*said.split("|")[0].split()}
 
 
 def test_ci_runs_the_readmes_own_test_commands():

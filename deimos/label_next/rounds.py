@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos import mc_dropout, own_pool
+from deimos import mc_dropout
 from deimos.data import Task
 from deimos.expected_improvement import batch_improvement
 from deimos.iteration import evaluate, fit
@@ -24,6 +24,7 @@ from deimos.label_next.points import Points
 from deimos.label_next.repeats import known
 from deimos.members import Schedule, Streams
 from deimos.networks import Network
+from deimos.pool import select_batch as own_pool
 from deimos.progress import progress
 
 RANDOM_BATCHES = 5  # that the batch is compared with

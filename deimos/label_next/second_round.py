@@ -15,7 +15,16 @@ from deimos.members import Member, Schedule, Streams
 from deimos.networks import Network
 
 CLAIM = "The picked batch brings more accuracy than a random one of its size"
-MODULES = ("own_pool", "shared_masks", "label_next/second_round")  # they decide it, too
+POOL = (
+    "select_batch",
+    "batches",
+    "answers",
+    "posteriors",
+    "shared_masks",
+    "dropout_calls",
+    "watching",
+)
+MODULES = (*(f"pool/{name}" for name in POOL), "label_next/second_round")  # beside the science
 
 
 def first_labels(task: Task, schedule: Schedule, repeat: int) -> Int[Tensor, " N"]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from skactiveml.base import SingleAnnotatorPoolQueryStrategy
 from skactiveml.utils import MISSING_LABEL
 from torch import Tensor
 
-from deimos.fast_selection import project, root, select, standard_features
-from deimos.own_pool import usual_noise
+from deimos.fast_selection import improvements, select
+from deimos.pool.posteriors import check_places, check_variation, of_function
+from deimos.pool.select_batch import usual_noise
 
 Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
 
@@ -31,7 +31,9 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
     probabilities in classification. With masks of its own for every point, as dropout that is
     simply left on has them, the covariance is zero but for noise, and the batch is no better than
     the most uncertain points. `noise` is τ⁻¹, by default a share of the mean dropout variance
-    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X.
+    (App. E), and `smoothing` τ_s⁻¹; one of the two is 0. Ties go to the first of X. `predict` is
+    asked again for a few points in another order: other answers are refused, and so are such as are
+    the same under every mask.
     """
 
     def __init__(
@@ -77,6 +79,9 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
                 f"predict gave {tuple(predictions.shape)} for {len(X)} points, wanted [J S c]: "
                 f"masks, points, outputs"
             )
+        again = of_function(lambda rows: self.predict(clf, X[rows.numpy()]))
+        check_places(again, torch.arange(len(X)), predictions)
+        check_variation(predictions)
         noise = self.noise
         if noise is None:
             noise = 0.0 if self.smoothing else usual_noise(predictions)
@@ -90,27 +95,3 @@ class DEIMOS(SingleAnnotatorPoolQueryStrategy):
             values = improvements(predictions, left, picked[:step], noise, self.smoothing)
             row[left.numpy() - first] = values.numpy()
         return picked.numpy() - first, utilities
-
-
-def improvements(
-    predictions: Float[Tensor, "J S c"],
-    candidates: Int[Tensor, " n"],
-    picked: Int[Tensor, " k"],
-    noise: float,
-    smoothing: float,
-) -> Float[Tensor, " n"]:
-    """Expected improvement of each candidate once `picked` are known: tr(V_i V_ii⁻¹ V_iᵀ)."""
-    F, scale = standard_features(predictions, noise + smoothing)
-    noise, nugget = noise / scale, (noise + smoothing) / scale or 1e-12
-    if len(picked):
-        F = project(root(F[:, :, picked].flatten(1), nugget), F)
-        if noise:
-            F[:, :, picked] = 0
-    d, left_out = F.shape[1], predictions.shape[2] - F.shape[1]
-    rows = F.permute(2, 1, 0)  # [S d J]
-    G, f = torch.einsum("sdj,sdk->jk", rows, rows), rows[candidates]
-    one = torch.eye(d).to(F)
-    V_ii = f @ f.mT
-    VV_ii = f @ G @ f.mT + 2 * noise * V_ii + noise**2 * one
-    ratio = torch.linalg.solve(V_ii + nugget * one, VV_ii)
-    return scale * (ratio.diagonal(dim1=1, dim2=2).sum(1) + left_out * noise)

@@ -1,0 +1,327 @@
+"""What a pool is: arrays, data sets, loaders and other batches; and what of a batch is the input.
+
+A position in the pool is a row of the array or an index of the data set, and nothing else: what
+would come in another order, or in part, is refused.
+
+Axes:  n points, the first axis of everything in a batch that belongs to them
+"""
+
+import inspect
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+
+NUMBERS_AT_ONCE = 2**23  # in a batch that is cut from an array, of at most 1,024 points
+FROM_DATA_SET = 64  # points at once
+LABELS = {"label", "labels", "y", "target", "targets", "label_ids"}
+USUAL = ("x", "input", "inputs", "image", "images", "img", "pixel_values", "input_ids", "features",
+         "input_values", "data", "sequence", "sequences", "inputs_embeds")  # fmt: skip
+Pool = Any  # an array, a tensor, a table, a Dataset, a DataLoader, or an iterable of batches
+Points = Any  # a tensor, or a tuple or a dict of tensors: what a model is called with
+
+
+def batches(
+    pool: Pool,
+    at_once: int | None = None,
+    rows: Int[np.ndarray, " n"] | None = None,
+    model: nn.Module | None = None,
+    part: str | int | None = None,
+) -> Iterator[Points]:
+    """The pool's inputs, `at_once` points at a time, or in the batches that it comes in.
+
+    Of `rows`, in ascending order, alone if they are given. Of an array on disk no more than a batch
+    is read.
+    """
+    pool = as_array(pool)
+    if is_array(pool):
+        n = len(pool) if rows is None else len(rows)
+        at_once = at_once or min(1024, max(1, NUMBERS_AT_ONCE // max(1, math.prod(pool.shape[1:]))))
+        for a, b in pairwise([*range(0, n, at_once), n]):
+            yield tensor(pool[a:b] if rows is None else pool[rows[a:b]])
+        return
+    if is_data_set(pool):
+        pool = DataLoader(pool, at_once or FROM_DATA_SET)
+    total, start = length(pool), 0
+    for batch in pool:
+        x = inputs(batch, model, part)
+        n = count(x)
+        if isinstance(pool, DataLoader) and total is not None:
+            wanted = min(pool.batch_sampler.batch_size, total - start)
+            if n != wanted:
+                raise ValueError(
+                    f"the pool's DataLoader gives {n} points for the {wanted} of its data set from "
+                    f"position {start} on: one row a point, so that positions keep their meaning"
+                )
+        here = slice(0, n)
+        if rows is not None:
+            here = torch.from_numpy(rows[(start <= rows) & (rows < start + n)] - start)
+        start += n
+        if rows is None:
+            yield x
+        elif len(here):
+            yield take(x, here)
+
+
+def length(pool: Pool) -> int | None:
+    """How many points a pool has, if it can be told without reading it.
+
+    ValueError if it comes in another order than its data set's, or in part: a position then means
+    nothing.
+    """
+    pool = as_array(pool)
+    if is_array(pool) or is_data_set(pool):
+        return len(pool) if hasattr(pool, "__len__") else None
+    if not isinstance(pool, DataLoader):
+        return None
+    if isinstance(pool.dataset, IterableDataset):
+        if pool.num_workers > 1 or pool.drop_last:
+            raise ValueError(
+                "the pool's DataLoader over an IterableDataset may give points twice or leave some "
+                "out: num_workers=0 or 1, and drop_last=False"
+            )
+        return None
+    if pool.batch_sampler is None:  # items of the data set are batches
+        in_order = type(pool.sampler) is SequentialSampler
+    else:
+        sampler = getattr(pool.batch_sampler, "sampler", None)
+        in_order = type(pool.batch_sampler) is BatchSampler and type(sampler) is SequentialSampler
+    if not in_order:
+        raise ValueError(
+            "the pool's DataLoader shuffles or has a sampler of its own, so that positions do not "
+            "count the data set's points: shuffle=False and no sampler; for some of the points, "
+            "torch.utils.data.Subset"
+        )
+    if pool.batch_sampler is None:
+        return None
+    if pool.batch_sampler.drop_last and len(pool.dataset) % pool.batch_sampler.batch_size:
+        raise ValueError("the pool's DataLoader drops its last batch: drop_last=False")
+    return len(pool.dataset)
+
+
+def check_twice(pool: Pool) -> None:
+    """ValueError if the data set gives another point when asked again: random augmentation."""
+    collate: Callable = list
+    if isinstance(pool, DataLoader):
+        collate = pool.collate_fn if pool.batch_sampler is not None else list
+        pool = pool.dataset
+    if not is_data_set(pool) or isinstance(pool, IterableDataset) or not len(pool):
+        return
+    rows = sorted({0, len(pool) // 2, len(pool) - 1})
+    one, other = (collate([pool[i] for i in rows]) for _ in range(2))
+    if not equal(one, other):
+        raise ValueError(
+            f"the pool's data set ({type(pool).__name__}) gives another point when asked for the "
+            f"same one again: switch its random augmentation off for the pool"
+        )
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two batches hold the same numbers."""
+    if isinstance(one, Tensor | np.ndarray):
+        one, other = torch.as_tensor(one), torch.as_tensor(other)
+        return one.shape == other.shape and bool(((one == other) | (one != one)).all())
+    if isinstance(one, Mapping):
+        return all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return True
+
+
+def as_array(pool: Pool) -> Pool:
+    """A pandas table as its numbers; what an array cannot be is told in a sentence."""
+    if hasattr(pool, "to_numpy"):
+        pool = pool.to_numpy()
+    if hasattr(pool, "toarray") and hasattr(pool, "nnz"):
+        raise ValueError("the pool is a sparse matrix: give pool.toarray(), or batches of it")
+    if isinstance(pool, Tensor) and (pool.is_nested or pool.layout != torch.strided):
+        raise ValueError("the pool is a sparse or nested tensor: give a dense one, or batches")
+    if is_array(pool) and not len(pool.shape):
+        raise ValueError("the pool is a single number, wanted one row a point")
+    return pool
+
+
+def is_array(pool: Pool) -> bool:
+    """Whether rows of it are points: tensors, numpy arrays, and what is like them, on disk too."""
+    if isinstance(pool, Tensor | np.ndarray):
+        return True
+    return all(hasattr(pool, name) for name in ("shape", "dtype", "__getitem__"))
+
+
+def is_data_set(pool: Pool) -> bool:
+    """Whether it gives points one by one: torch's Dataset, or what has a length and items."""
+    if is_array(pool) or isinstance(pool, Dataset):
+        return not is_array(pool)
+    countable = hasattr(pool, "__len__") and hasattr(pool, "__getitem__")
+    return countable and not isinstance(pool, list | tuple | Mapping | str | DataLoader)
+
+
+def inputs(batch: Any, model: nn.Module | None = None, part: str | int | None = None) -> Points:
+    """The part of a batch that the model is called with; ValueError where it may be several."""
+    if part is not None:
+        try:
+            return inputs(batch[part], model)
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"a batch of the pool has no part {part!r}: {shown(batch)}") from error
+    if isinstance(batch, PackedSequence):
+        raise ValueError("the pool's batches are packed sequences: pad them, and pack in the model")
+    if isinstance(batch, tuple) and hasattr(batch, "_asdict"):
+        batch = batch._asdict()
+    if isinstance(batch, Mapping):
+        return of_names(dict(batch), model)
+    if isinstance(batch, list | tuple):
+        return of_places(batch, model)
+    return tensor(batch)
+
+
+def of_names(parts: dict, model: nn.Module | None) -> Points:
+    """The parts of a dict that the model's forward has arguments for, or the one that is no label.
+
+    Labels are left out where they may be.
+    """
+    names, required = arguments(model)
+    wanted = [name for name in names if name in parts and name not in LABELS - set(required)]
+    if wanted and set(required) <= set(wanted):
+        if len(wanted) == 1:
+            return tensor(parts[wanted[0]])
+        return {n: tensor(v) if holds_numbers(v) else v for n in wanted for v in [parts[n]]}
+    if len(required) < 2:
+        for among in (parts, set(parts) - LABELS, set(parts) & set(USUAL)):
+            if len(among) == 1:
+                return tensor(parts[next(iter(among))])
+    if model is None:
+        return {n: tensor(v) if holds_numbers(v) else v for n, v in parts.items()}
+    raise ValueError(
+        f"the pool's batches are dicts of {', '.join(map(repr, parts))}, and forward of "
+        f"{type(model).__name__} takes {', '.join(names)}: name the input with part="
+    )
+
+
+def of_places(batch: list | tuple, model: nn.Module | None) -> Points:
+    """The first part of a tuple, or as many as the model's forward cannot do without."""
+    if not batch:
+        raise ValueError("a batch of the pool is empty")
+    required = [name for name in arguments(model)[1] if name not in LABELS]
+    if 1 < len(required) <= len(batch):
+        return tuple(tensor(x) for x in batch[: len(required)])
+    first = batch[0]
+    if isinstance(first, Tensor | np.ndarray) and len(batch) > 1:
+        whole = not torch.as_tensor(first).is_floating_point()
+        if whole and first.ndim == 1 and any(getattr(x, "ndim", 0) > 1 for x in batch[1:]):
+            raise ValueError(
+                f"the first part of the pool's batches is a whole number a point, like a row's "
+                f"number ({shown(batch)}): name the input with part="
+            )
+    return inputs(first, model)
+
+
+def arguments(model: nn.Module | None) -> tuple[list[str], list[str]]:
+    """Names of the arguments of a model's forward, and of those without a default."""
+    try:
+        found = inspect.signature(model.forward).parameters.values()
+    except (AttributeError, ValueError, TypeError):
+        return [], []
+    named = [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [p.name for p in named], [p.name for p in named if p.default is p.empty]
+
+
+def tensor(x: Any) -> Tensor:
+    """Points as a tensor; ValueError if they are no real numbers."""
+    if isinstance(x, Tensor):
+        if x.is_complex():
+            raise ValueError("the pool's points are complex numbers: give real and imaginary part")
+        return x
+    if hasattr(x, "__array__") and not isinstance(x, np.ndarray):
+        x = np.asarray(x)
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
+        kind = getattr(x, "dtype", type(x).__name__)
+        raise ValueError(
+            f"the pool's points are of type {kind}, wanted numbers in an array, or batches of them "
+            f"(single points in a list: torch.stack them, or make a DataLoader)"
+        )
+    if x.dtype.kind == "u" and x.dtype.itemsize > 1:
+        return torch.from_numpy(x.astype(np.int64))
+    return torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("=")))
+
+
+def holds_numbers(x: Any) -> bool:
+    """Whether it is an array, which has something of every point."""
+    return isinstance(x, Tensor | np.ndarray)
+
+
+def shown(batch: Any) -> str:
+    """A batch in a few words."""
+    if isinstance(batch, Mapping):
+        return "it has " + ", ".join(map(repr, batch))
+    if isinstance(batch, list | tuple):
+        kinds = [str(tuple(x.shape)) if hasattr(x, "shape") else type(x).__name__ for x in batch]
+        return "its parts are " + ", ".join(kinds)
+    return reprlib.repr(batch)
+
+
+def of_points(points: Points) -> list[Tensor]:
+    """The tensors in what a model is called with."""
+    parts = points.values() if isinstance(points, dict) else points
+    return [points] if isinstance(points, Tensor) else [x for x in parts if isinstance(x, Tensor)]
+
+
+def count(points: Points) -> int:
+    """n."""
+    first = of_points(points)[0]
+    if not first.dim():
+        raise ValueError("a batch of the pool is a single number, wanted one row a point")
+    return len(first)
+
+
+def mapped(f: Callable[[Tensor], Tensor], points: Points) -> Points:
+    """The same with f applied to every tensor."""
+    if isinstance(points, Tensor):
+        return f(points)
+    if isinstance(points, dict):
+        return {k: f(x) if isinstance(x, Tensor) else x for k, x in points.items()}
+    return tuple(f(x) if isinstance(x, Tensor) else x for x in points)
+
+
+def take(points: Points, rows: Tensor) -> Points:
+    """Some of the points; `rows` beyond the last begin again."""
+    n = count(points)
+    return mapped(
+        lambda x: x[(rows % n).to(x.device)] if x.dim() and len(x) == n else x.clone(), points
+    )
+
+
+def joined(one: Points, other: Points) -> Points | None:
+    """Points of two batches in one; None where their shapes do not fit."""
+    if isinstance(one, Tensor):
+        fits = one.shape[1:] == other.shape[1:] and one.dtype == other.dtype
+        return torch.cat([one, other]) if fits else None
+    keys = list(one) if isinstance(one, dict) else range(len(one))
+    found = {}
+    for key in keys:
+        if isinstance(one[key], Tensor) and one[key].dim():
+            found[key] = joined(one[key], other[key])
+            if found[key] is None:
+                return None
+        else:
+            found[key] = one[key]
+    return found if isinstance(one, dict) else tuple(found.values())
+
+
+def call(model: Callable, points: Points) -> Any:
+    """The model's answer."""
+    if isinstance(points, dict):
+        return model(**points)
+    return model(*points) if isinstance(points, tuple) else model(points)
+
+
+def as_batches(inputs: Iterable) -> Iterable:
+    """What `predict` reads: a single tensor would be read row by row."""
+    return [inputs] if isinstance(inputs, Tensor) else inputs

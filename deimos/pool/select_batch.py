@@ -1,0 +1,259 @@
+"""The next batch to label from a pool of your own, with a model of your own.
+
+Nothing of the paper's experiments is needed: any `nn.Module` with dropout will do, an ensemble, or
+a function that gives samples of predictions. The points whose variance counts are the pool's,
+unless weights or a target population say otherwise (the paper's D_samp, which may be any).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from deimos.fast_selection import select_with_gains
+from deimos.inputs import Whole, check_weights, positions, whole_number
+from deimos.mc_dropout import mean_variance
+from deimos.pool.answers import Outputs, check_outputs
+from deimos.pool.batches import Points, Pool, batches, check_twice, count, equal, length
+from deimos.pool.posteriors import (
+    Posterior,
+    of_ensemble,
+    of_function,
+    predictions_of,
+    randomness_as_before,
+)
+from deimos.pool.shared_masks import DropoutPosterior
+
+SHARES = (0.15, 0.005)  # of σ̄², in regression τ⁻¹ and in classification τ_s⁻¹: amid App. E's ranges
+Models = nn.Module | Sequence[nn.Module] | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Positions in the pool, best first, and what each adds to those before it."""
+
+    positions: tuple[int, ...]
+    expected_improvement: tuple[float, ...]  # variance removed, summed over the points that matter
+
+    def share(self) -> tuple[float, ...]:
+        """Each pick's expected improvement in units of the first one's: when to stop asking."""
+        first = self.expected_improvement[0] or 1.0
+        return tuple(gain / first for gain in self.expected_improvement)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model believes of the points that matter and of those that may be picked."""
+
+    predictions: Float[Tensor, "J S c"]
+    rows: Int[Tensor, " n"]  # the first n sample points' positions in the pool; the rest: target
+    candidates: Int[Tensor, " m"]  # the sample points that may be picked
+    noise: float
+    weights: Float[Tensor, " S"] | None
+
+    def pick(self, batch_size: Whole) -> Selection:
+        """The greedy batch (Algorithm 1)."""
+        n, batch_size = len(self.candidates), whole_number(batch_size, "the batch size")
+        if not 1 <= batch_size <= n:
+            raise ValueError(f"a batch of {batch_size} cannot be picked from {n} points")
+        picked, gains = select_with_gains(
+            self.predictions, self.candidates, batch_size, self.noise, weights=self.weights
+        )
+        return Selection(tuple(self.rows[picked].tolist()), tuple(gains.tolist()))
+
+
+def select_batch(
+    model: Models,
+    pool: Pool,
+    batch_size: Whole,
+    *,
+    predict: Callable[[Points], Any] | None = None,
+    labelled: Any = (),
+    weights: Sequence[float] | np.ndarray | Tensor | None = None,
+    target: Pool | None = None,
+    sample: Whole | None = None,
+    trunk: nn.Module | None = None,
+    n_masks: Whole = 50,
+    noise: float | None = None,
+    outputs: Outputs = None,
+    part: str | int | None = None,
+    at_once: Whole | None = None,
+    seed: Whole = 0,
+) -> Selection:
+    """The `batch_size` points of the pool whose labels would shrink the model's covariance most.
+
+    `model` is an `nn.Module` with dropout, or a sequence of models, an ensemble. With `predict`, a
+    function from a batch to predictions [J n c] of the same J samples whatever the batch, it is not
+    called and may be None.
+
+    `pool` is an array or a tensor, a row a point, a Dataset, or an iterable of batches such as a
+    DataLoader gives. Of a tuple the first part is the input, of a dict what `forward` has arguments
+    for; `part` says it otherwise. It is read once. The points at the positions `labelled`, or for
+    which a mask `labelled` is true, count in the covariance and are not picked.
+
+    Every point matters as much, unless `weights` has a number from 0 for each point of the pool, or
+    `target` another pool: of points that matter instead, and cannot be picked. With both, the
+    target's points weigh 1. `sample` draws so many points of the pool, at random, to pick from.
+
+    `model` takes inputs, or what `trunk` makes of them: the trunk is without dropout and runs once
+    a point; that of an `nn.Sequential` is found. `outputs` is a function from what the model
+    returns to predictions [n c], or says of several numbers a point that they are "values",
+    "logits" or "probabilities": unless given, one number is a value, and several are logits if they
+    are not probabilities yet. `noise` is τ⁻¹, by default a share of the mean variance (App. E).
+    `n_masks` masks have that many independent things to tell, less one, and a label in c classes
+    takes c − 1 of them: with fewer masks than `enough_masks` says, the last picks are little more
+    than random. The model, the pool and the random numbers of the caller are left as they were.
+
+    Raises ValueError if the model has no dropout, if it is random beside it, if anything is not
+    what it must be for this, or may be understood in two ways, or the pool has too few points.
+    """
+    whole_number(batch_size, "the batch size")
+    return prepare(
+        model, pool, predict=predict, labelled=labelled, weights=weights, target=target,
+        sample=sample, trunk=trunk, n_masks=n_masks, noise=noise, outputs=outputs, part=part,
+        at_once=at_once, seed=seed,
+    ).pick(batch_size)  # fmt: skip
+
+
+def prepare(
+    model: Models,
+    pool: Pool,
+    *,
+    predict: Callable[[Points], Any] | None = None,
+    labelled: Any = (),
+    weights: Sequence[float] | np.ndarray | Tensor | None = None,
+    target: Pool | None = None,
+    sample: Whole | None = None,
+    trunk: nn.Module | None = None,
+    n_masks: Whole = 50,
+    noise: float | None = None,
+    outputs: Outputs = None,
+    part: str | int | None = None,
+    at_once: Whole | None = None,
+    seed: Whole = 0,
+) -> Sample:
+    """All of `select_batch` but the picking."""
+    seed, n_masks = whole_number(seed, "the seed"), whole_number(n_masks, "n_masks", least=2)
+    at_once = None if at_once is None else whole_number(at_once, "at_once", least=1)
+    sample = None if sample is None else whole_number(sample, "sample")
+    with randomness_as_before():
+        posterior, reader = posterior_of(model, predict, trunk, n_masks, outputs, seed)
+        total = length(pool)
+        drawn = None if sample is None else draw(sample, total, seed)
+        parts = [Reading(pool, at_once, drawn, reader, part)]
+        if target is not None:
+            parts.append(Reading(target, at_once, None, reader, part))
+        lengths = [sample or total, *(length(read.pool) for read in parts[1:])]
+        expected = None if None in lengths else sum(lengths)
+        inputs = (points for read in parts for points in read)
+        predictions = predictions_of(posterior, inputs, outputs, expected)
+        for read in parts:
+            read.check_again()
+    S, n = predictions.shape[1], parts[0].size
+    whole = n if drawn is None else total
+    rows = torch.arange(n) if drawn is None else torch.from_numpy(drawn)
+    known = positions(labelled, whole)
+    matter = None
+    if weights is not None or target is not None:
+        matter = torch.ones(S, dtype=torch.float64)
+        matter[:n] = 0
+        if weights is not None:
+            matter[:n] = check_weights(torch.as_tensor(weights).double().flatten(), whole)[rows]
+    if noise is None:
+        noise = usual_noise(predictions)
+    candidates = (~torch.isin(rows, known)).nonzero().squeeze(1)
+    return Sample(predictions, rows, candidates, float(noise), matter)
+
+
+class Reading:
+    """The inputs of a pool, once; and the first again, to see that they are the same."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        at_once: int | None,
+        rows: Int[np.ndarray, " n"] | None,
+        model: nn.Module | None,
+        part: str | int | None,
+    ):
+        self.pool, self.how, self.size, self.first = pool, (at_once, rows, model, part), 0, None
+        check_twice(pool)
+
+    def __iter__(self) -> Iterator[Points]:
+        for points in batches(self.pool, *self.how):
+            self.first = points if self.first is None else self.first
+            self.size += count(points)
+            yield points
+
+    def check_again(self) -> None:
+        """ValueError if the pool begins otherwise the second time: its order is not fixed."""
+        if self.first is None or not rereadable(self.pool):
+            return
+        again = next(iter(batches(self.pool, *self.how)), None)
+        if again is not None and not equal(self.first, again):
+            raise ValueError(
+                "the pool gives other points when it is read again, so that positions mean "
+                "nothing, or its points are random: give it a fixed order and no augmentation"
+            )
+
+
+def rereadable(pool: Pool) -> bool:
+    """Whether it is an iterable that may begin anew, and nothing else that is known to be fixed."""
+    if hasattr(pool, "batch_sampler"):
+        return not hasattr(pool.dataset, "__getitem__") or not hasattr(pool.dataset, "__len__")
+    if hasattr(pool, "shape") or hasattr(pool, "__len__"):
+        return False
+    return hasattr(pool, "__iter__") and iter(pool) is not pool
+
+
+def posterior_of(
+    model: Models,
+    predict: Callable[[Points], Any] | None,
+    trunk: nn.Module | None,
+    n_masks: int,
+    outputs: Outputs,
+    seed: int,
+) -> tuple[Posterior, nn.Module | None]:
+    """What gives samples of predictions, and the module whose arguments say what the input is."""
+    check_outputs(outputs)
+    if predict is not None:
+        return of_function(predict), None
+    if isinstance(model, nn.ModuleList | list | tuple):
+        models = list(model)
+        return of_ensemble(models, outputs), models[0]
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"got a model of type {type(model).__name__}, wanted an nn.Module or a sequence of "
+            f"them; a function from a batch to predictions [J n c] goes in as predict="
+        )
+    return DropoutPosterior(model, trunk, n_masks, outputs, seed), model if trunk is None else trunk
+
+
+def draw(n: int, total: int | None, seed: int) -> Int[np.ndarray, " n"]:
+    """n of the pool's positions at random, in ascending order."""
+    if total is None:
+        raise ValueError(
+            "a sample needs a pool whose length is known before it is read: an array, or a "
+            "DataLoader over a data set with a length"
+        )
+    if not 1 <= n <= total:
+        raise ValueError(f"a sample of {n} cannot be drawn from a pool of {total} points")
+    return np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+
+
+def enough_masks(batch_size: int, n_outputs: int) -> int:
+    """J for a batch of so many: the paper's 50, or more where that is too few, up to 400.
+
+    On 0-9 with 30 labels, batches of 50 were no better than random ones with 50 masks, and better
+    in each of five repeats with 400.
+    """
+    return min(400, max(50, batch_size * max(1, n_outputs - 1)))
+
+
+def usual_noise(predictions: Float[Tensor, "J S c"]) -> float:
+    """τ⁻¹ as a share of the mean dropout variance, amid the ranges of App. E."""
+    return SHARES[predictions.shape[2] > 1] * mean_variance(predictions)

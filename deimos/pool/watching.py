@@ -1,0 +1,279 @@
+"""What a model does when it is called: where it drops, along which axis, and what else is random.
+
+A few points go through it, with nothing dropped. Seen in evaluation and, normalisation apart, in
+training: what is dropped in training alone, as in `if self.training`, is found that way, and the
+modules that do so are put in training for the passes, if nothing else changes with it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from deimos.pool.batches import Points, take
+from deimos.pool.dropout_calls import Call, DropoutCalls, Site, call_site
+
+ROUNDING = 32  # units in the last place by which the same numbers may differ from pass to pass
+MET = ("attention", "rnn", "lstm", "gru")  # random in torch's own eyes, even with nothing dropped
+Run = Callable[[Points], Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the points lie in what a dropout function is given.
+
+    `axis` None: nowhere, it is the same for all of them. Where a point has several places on the
+    axis, they are neighbours or lie apart, one in each round of the points.
+    """
+
+    axis: int | None = None
+    neighbours: bool = True
+
+
+@dataclass
+class Plan:
+    """Which calls drop, and how their masks lie; which modules are in training for it."""
+
+    layouts: dict[tuple[Site, int], Layout] = field(default_factory=dict)
+    off: set[Site] = field(default_factory=set)  # what no training switches on
+    training: set[nn.Module] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)  # random in training, and no mask's
+
+    def layout(self, site: Site, use: int) -> Layout | None:
+        """Of a line that is passed more often than when it was learned, that of its first time."""
+        return self.layouts.get((site, use)) or self.layouts.get((site, 0))
+
+    def modules(self) -> set[nn.Module | None]:
+        """Those that drop something."""
+        return {site[0] for site, _ in self.layouts}
+
+
+class Observed(DropoutCalls):
+    """Notes the calls and drops nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls: list[Call] = []
+
+    def keep(self, call: Call) -> None:
+        self.calls.append(Call(**(call.__dict__ | {"x": call.x.clone()})))
+
+
+class RandomCalls(TorchDispatchMode):
+    """Notes what draws random numbers, and in which module."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and asking the compiler would load it, for seconds."""
+        return False
+
+    def __init__(self):
+        super().__init__()
+        self.calls: list[tuple[nn.Module | None, str]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._overloadpacket.__name__
+        if torch.Tag.nondeterministic_seeded in func.tags and not any(m in name for m in MET):
+            self.calls.append((call_site()[0], name))
+        return func(*args, **(kwargs or {}))
+
+
+def learn(run: Run, modules: list[nn.Module], points: Points, name: str) -> Plan:
+    """What a model does; ValueError if it is random by itself, or mixes its points in a mask."""
+    few = take(points, torch.arange(3))
+    in_use, calls, random = observe(run, modules, set(), few)
+    again, _, _ = observe(run, modules, set(), few)
+    if not same(in_use, again):
+        raise ValueError(
+            f"{name} answers differently when it is asked twice, with all of torch's dropout held: "
+            f"{culprit(run, modules, few, random)} is random or keeps a state from call to call; "
+            f"make it fixed in evaluation, or give `predict=` a function of your own"
+        )
+    plan = Plan()
+    seen, in_training = in_training_too(run, modules, few, plan)
+    more = {call.site for call in seen if call.on} - {call.site for call in calls}
+    plan.training = {site[0] for site in more} & in_training
+    if plan.training:
+        answer, calls_then, _ = observe(run, modules, plan.training, few)
+        if same(answer, in_use):
+            calls = calls_then
+        else:
+            plan.left_out += [f"the dropout of {named(m, modules)}" for m in plan.training]
+            plan.training = set()
+    ever = {call.site for call in seen if call.on}
+    plan.off = {call.site for call in seen if call.site[0] in in_training} - ever
+    if any(call.site not in plan.off for call in calls):
+        find_layouts(run, modules, points, plan)
+    return plan
+
+
+def in_training_too(
+    run: Run, modules: list[nn.Module], few: Points, plan: Plan
+) -> tuple[list[Call], set[nn.Module]]:
+    """The calls in training, and the modules that were in it; none if the model cannot be.
+
+    What is random there beside dropout is named in the plan and goes back to evaluation.
+    """
+    every = {part for module in modules for part in module.modules()}
+    in_training = {part for part in every if not hasattr(part, "running_mean")}
+    for _ in range(3):
+        try:
+            _, calls, random = observe(run, modules, in_training, few)
+        except Exception:  # many models want targets in training, or more points: nothing is lost
+            return [], set()
+        sources = {part: name for part, name in random if part in in_training}
+        plan.left_out += [f"{named(part, modules)} ({sources[part]})" for part in sources]
+        in_training -= sources.keys()
+        if not sources:
+            break
+    return calls, in_training
+
+
+def find_layouts(run: Run, modules: list[nn.Module], points: Points, plan: Plan) -> None:
+    """Where the points lie in each call: on the axis that grows with them."""
+    chosen = ([0, 0], [0, 0, 0], [0, 1], [1, 0])
+    passes = [
+        [call for call in calls if call.site not in plan.off]
+        for rows in chosen
+        for calls in [observe(run, modules, plan.training, take(points, torch.tensor(rows)))[1]]
+    ]
+    if len({tuple((c.site, c.use) for c in calls) for calls in passes}) > 1:
+        raise ValueError(
+            "the model drops something else for two points than for three, so that no mask can be "
+            "shared: give `predict=` a function of your own"
+        )
+    for calls in zip(*passes, strict=True):
+        found = layout_of(*calls)
+        if found is None:
+            raise ValueError(
+                f"dropout in {named(calls[0].site[0], modules)} works on all points of a batch at "
+                f"once (shape {tuple(calls[0].x.shape)} for two points), so that no mask can be "
+                f"shared along an axis: give `predict=` a function of your own"
+            )
+        plan.layouts[calls[0].site, calls[0].use] = found
+
+
+def layout_of(two: Call, three: Call, pair: Call, turned: Call) -> Layout | None:
+    """From what a call is given for two points, three, two different ones, and these in turn."""
+    if two.times is not None:
+        return Layout()
+    grows = [i for i, (s, t) in enumerate(zip(two.shape, three.shape, strict=True)) if s != t]
+    if not grows:
+        return Layout()
+    axis, *others = grows
+    if others or two.shape[axis] % 2 or two.shape[axis] * 3 != three.shape[axis] * 2:
+        return None
+    k = two.shape[axis] // 2
+    if k == 1:
+        return Layout(axis)
+    if pair.x.shape != turned.x.shape:
+        return None
+    x, y = pair.x, turned.x
+    if same(x.unflatten(axis, (2, k)).flip(axis), y.unflatten(axis, (2, k))):
+        return Layout(axis)
+    if same(x.unflatten(axis, (k, 2)).flip(axis + 1), y.unflatten(axis, (k, 2))):
+        return Layout(axis, neighbours=False)
+    return None
+
+
+def observe(
+    run: Run, modules: list[nn.Module], training: set[nn.Module], points: Points
+) -> tuple[Any, list[Call], list[tuple[nn.Module | None, str]]]:
+    """The answer with nothing dropped, the calls, and what else is random."""
+    with as_before(modules, training), RandomCalls() as random, Observed() as seen:
+        answer = run(points)
+    return answer, seen.calls, random.calls
+
+
+@contextmanager
+def as_before(modules: list[nn.Module], training: set[nn.Module] = frozenset()) -> Iterator[None]:
+    """Evaluation, but for the modules in `training`; modes, buffers and states then as before."""
+    parts = list({part: None for module in modules for part in module.modules()})
+    modes = [part.training for part in parts]
+    buffers = [
+        (part, key, buffer, buffer.clone())
+        for part in parts
+        for key, buffer in part._buffers.items()
+        if buffer is not None
+    ]
+    kept = [
+        (part, key, value)
+        for part in parts
+        for key, value in part.__dict__.items()
+        if value is None or isinstance(value, Tensor)
+    ]
+    for part in parts:
+        part.training = part in training
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+        for part, key, value in kept:
+            part.__dict__[key] = value
+        for part, key, buffer, value in buffers:
+            part._buffers[key] = buffer.copy_(value)
+
+
+def same(answer: Any, other: Any) -> bool:
+    """Whether two answers, of whatever kind, agree but for rounding."""
+    one, two = tensors(answer), tensors(other)
+    return len(one) == len(two) and all(map(agree, one, two))
+
+
+def agree(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors agree but for rounding."""
+    if x.shape != y.shape or x.dtype != y.dtype:
+        return False
+    if not x.is_floating_point() or not x.numel():
+        return torch.equal(x, y)
+    eps = torch.finfo(x.dtype).eps
+    x, y = x.double().nan_to_num(), y.double().nan_to_num()
+    return bool((x - y).abs().max() <= ROUNDING * eps * x.abs().max())
+
+
+def tensors(answer: Any) -> list[Tensor]:
+    """Those in an answer: a tensor, or nested tuples, lists, dicts and objects with attributes."""
+    if isinstance(answer, Tensor):
+        return [answer]
+    if hasattr(answer, "values") and callable(answer.values):
+        return [t for part in answer.values() for t in tensors(part)]
+    if isinstance(answer, list | tuple):
+        return [t for part in answer for t in tensors(part)]
+    return [t for t in getattr(answer, "__dict__", {}).values() if isinstance(t, Tensor)]
+
+
+def culprit(run: Run, modules: list[nn.Module], points: Points, random: list) -> str:
+    """The layer that answers differently when asked twice, by name, with its call if torch's."""
+    for part, call in random:
+        return f"{named(part, modules)} ({call})"
+    outputs: list[list[tuple[nn.Module, list[Tensor]]]] = []
+    for _ in range(2):
+        outputs.append([])
+        hooks = [
+            part.register_forward_hook(
+                lambda part, _, y: outputs[-1].append((part, [t.clone() for t in tensors(y)]))
+            )
+            for module in modules
+            for part in module.modules()
+        ]
+        try:
+            observe(run, modules, set(), points)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    for (part, one), (_, other) in zip(*outputs, strict=False):
+        if not same(one, other):
+            return named(part, modules)
+    return "something in it"
+
+
+def named(part: nn.Module | None, modules: list[nn.Module]) -> str:
+    """A module by its place in the model and its kind."""
+    places = [(place, m) for module in modules for place, m in module.named_modules()]
+    place = next((place for place, m in places if m is part and place), "")
+    return f"`{place}` ({type(part).__name__})" if place else type(part).__name__

@@ -1,0 +1,31 @@
+"""What the page on own data shows runs, one block after the other."""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+PAGE = Path(__file__).parents[1] / "docs/own-data.md"
+
+
+def net(dropout, seed):
+    torch.manual_seed(seed)
+    layers = nn.Linear(4, 16), nn.ReLU(), *dropout, nn.Linear(16, 1)
+    return nn.Sequential(*layers)
+
+
+def test_every_block_of_code_runs_and_picks():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    pool = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    names = {"model": net([nn.Dropout(0.3)], 0), "fitted": net([], 0), "pool": pool}
+    names |= {f"model_{i}": net([], i) for i in range(1, 6)}
+    sizes = []
+    for block in blocks:
+        exec(block, names)
+        sizes.append(len(set(names["picked"].positions)))
+    assert sizes == [8, 3, 8] and not {3, 14, 15} & set(names["picked"].positions) - set(range(40))
+
+
+def test_the_page_is_short():
+    assert len(PAGE.read_text().splitlines()) <= 80
