@@ -16,7 +16,7 @@
     second_round    what a batch was worth once its labels are there (notebook B1)
     examples        files to try it on
 
-The library's own doors, `own_pool` and the adapters, are one level up.
+The library's own doors, `pool`, is one level up.
 """
 
 from deimos.extras import need

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from deimos import own_pool
 from deimos.downloads import whole
 from deimos.label_next import examples, files, inventory, networks, record, repeats, report, rounds
 from deimos.label_next.labels import Labels, labels_of
 from deimos.label_next.points import Points
 from deimos.label_next.tables import MADE, Columns
+from deimos.pool import select_batch as own_pool
 from deimos.record import store
 from deimos.training import PRECISIONS
 
