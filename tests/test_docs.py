@@ -1,4 +1,4 @@
-"""README and docs: short, every link resolves, every command is run by a test or named as not run."""
+"""README and docs: links resolve, paths exist, commands are run by a test or named as not run."""
 
 import re
 import subprocess
@@ -20,7 +20,9 @@ TOPICS = {"results", "running", "performance", "own-data", "differences", "desig
 MADE_HERE = (".venv", "data", "mlruns/mlflow", "notebooks/executed")  # what a clone has not yet
 EXAMPLE = "test_an_example_is_written_and_can_be_picked_from"
 TESTED = {  # the test that runs a command, or the same with other files
-    "make reproduce": "test_make_reproduce_goes_on_when_a_notebook_fails_and_ends_with_99_and_an_error",
+    "make reproduce": (
+        "test_make_reproduce_goes_on_when_a_notebook_fails_and_ends_with_99_and_an_error"
+    ),
     "make notebooks/executed/04-mnist-7-vs-9.ipynb SCALE=paper N=10": (
         "test_make_runs_one_notebook_alone_at_the_scale_asked_for"
     ),
