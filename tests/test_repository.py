@@ -21,7 +21,6 @@ from deimos.label_next import second_round
 ROOT = Path(deimos.__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = ["Claim", "Parameters", "Setup", "Run", "Table", "Figure", "Verdict"]
-MADE_HERE = (".venv", "data", "mlruns", "notebooks/executed")  # what a clone has not yet
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -29,11 +28,6 @@ each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: 
 def code(notebook):
     cells = nbformat.read(notebook, as_version=4).cells
     return [cell for cell in cells if cell.cell_type == "code"]
-
-
-def readme_code():
-    """Everything between backticks in the README."""
-    return re.findall(r"```.*?```|`[^`]+`", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
 def modules():
@@ -63,28 +57,6 @@ def targets():
 def test_help_lists_every_phony_target_that_a_person_would_call():
     phony = re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert targets() == {*phony, "notebooks/executed/%.ipynb"} - {"settings"}
-
-
-def test_the_readme_names_the_make_targets_that_exist_and_no_others():
-    named = set(re.findall(r"\bmake ([a-z]\S*?)(?=[\s`]|$)", "\n".join(readme_code())))
-    alone = {name for name in named if name.startswith("notebooks/executed/")}
-    assert named - alone == targets() - {"notebooks/executed/%.ipynb"}
-    assert alone and alone <= {f"notebooks/executed/{path.name}" for path in NOTEBOOKS}
-
-
-def test_the_readme_names_only_paths_that_exist():
-    words = [word for span in readme_code() for word in span.strip("`").split()]
-    paths = [w for w in words if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?|[\w-]+\.(py|md|yml|toml)", w)]
-    homes = [ROOT, ROOT / "deimos", ROOT / "notebooks", ROOT / "tests"]
-    missing = [p for p in paths if not any((home / p).exists() for home in homes)]
-    assert [p for p in missing if not p.startswith(MADE_HERE)] == []
-
-
-def test_the_readme_names_every_notebook_and_module():
-    readme = (ROOT / "README.md").read_text()
-    names = [f"`{path.relative_to('deimos')}`" for path in modules()]
-    names += [f"`{path.stem}`" for path in NOTEBOOKS]
-    assert [name for name in names if name not in readme] == []
 
 
 @pytest.mark.parametrize("package", sorted({path.parent for path in modules()}), ids=str)

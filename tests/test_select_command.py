@@ -406,7 +406,7 @@ def test_what_a_round_needs_is_asked_for(place, rng, capsys):
 
 
 def test_the_commands_of_the_documentation_run(place, capsys, monkeypatch):
-    text = (ROOT / "docs/own-data-files.draft.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
     commands = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     lines = [one.split() for one in re.findall(r"-m deimos (.*)", commands)]
     assert [line[0] for line in lines] == ["example", "select", "select", "select"]

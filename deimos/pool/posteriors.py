@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from deimos.pool.answers import Outputs, finished, numbers
 from deimos.pool.batches import Points, as_batches, call, count, joined, mapped, of_points, take
 from deimos.pool.watching import agree, as_before
+from deimos.progress import progress
 
 Posterior = Callable[[Points], Float[Tensor, "J n c"]]
 CHECKED = 3  # batches of each pool in which points are asked again
@@ -41,7 +41,7 @@ def predictions_of(
     `total` is the number of points, where it is known: room is made for them once.
     """
     found, done, earlier = None, 0, None
-    with tqdm(total=total, unit="point", desc="predicting") as bar:
+    with progress(total=total, unit="point", name="predicting") as bar:
         for i, points in enumerate(as_batches(inputs)):
             n = count(points)
             if not n:
