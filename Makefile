@@ -33,11 +33,9 @@ EXECUTED := notebooks/executed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,$(NOTEBOOKS)))
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
-# What an experiment's numbers come from: restyling a figure costs no GPU hour.
-SCIENCE := $(wildcard $(patsubst %,deimos/%.py,data networks mc_dropout beliefs training together \
-	all_trunks tap_pooling inputs cores mask_space candidate_blocks expected_improvement fast_selection forward_backward \
-	optimality baselines batchbald k_center covering methods splits splicing faces image_files synthetic own_data stand_ins downloads \
-	members iteration loop one_dimension) deimos/*.json)
+# What an experiment's numbers come from, as record/provenance.py has it: a figure costs no GPU hour.
+SCIENCE := $(wildcard $(addprefix deimos/,expected_improvement.py baselines.py k_center.py \
+	$(foreach folder,acquisition models tasks experiment,$(folder)/*.py $(folder)/*.json)))
 SETTINGS := $(EXECUTED)/.settings
 CHOSEN := $(wildcard notebooks/scales/$(SCALE).yaml) $(SETTINGS)
 NBSTRIPOUT := nbstripout --verify --keep-id \
@@ -45,9 +43,9 @@ NBSTRIPOUT := nbstripout --verify --keep-id \
 
 asked = --scale $(SCALE) $(if $(N),--repeats $(N))
 on_ray = $(asked) $(if $(GPUS_PER_TASK),--gpus-per-task $(GPUS_PER_TASK))
-here = @$(PY) -m deimos.reproduce $< $(asked)
+here = @$(PY) -m deimos.execution.notebooks $< $(asked)
 # With DUE an experiment that is due is named, not executed.
-execute = $(if $(DUE),@echo $<,$(if $(filter ray,$(ENGINE)),@$(PY) -m deimos.engine $< $(on_ray),$(here)))
+execute = $(if $(DUE),@echo $<,$(if $(filter ray,$(ENGINE)),@$(PY) -m deimos.execution.ray_engine $< $(on_ray),$(here)))
 SUBMAKE := $(MAKE) -s --no-print-directory SCALE=$(SCALE) N=$(N)
 
 .PHONY: help
@@ -90,25 +88,29 @@ audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over 
 
 .PHONY: data
 data: $(ENV) ## fetch the data sets, or check those that are there
-	@$(PY) -m deimos.data
+	@$(PY) -m deimos.tasks.mnist
 
 .PHONY: reproduce
 reproduce: ## every notebook, figure and table (SCALE, N), then a table of how they went
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
 	+@$(SUBMAKE) env
 ifeq ($(ENGINE),ray)
-	@$(PY) -m deimos.engine $$($(SUBMAKE) DUE=yes $(EXPERIMENTS)) $(on_ray) || test $$? -eq 1
+	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(EXPERIMENTS)) $(on_ray) || test $$? -eq 1
 else
 	+@$(SUBMAKE) --keep-going $(EXPERIMENTS) || true
 endif
 	+@$(SUBMAKE) $(FIGURES) || true
-	@$(PY) -m deimos.reproduce --summary
+	@$(PY) -m deimos.execution.notebooks --summary
 
 notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## one notebook alone
 	$(execute)
 
-$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,$(patsubst %,pool/%.py,select_batch batches \
-	answers posteriors shared_masks dropout_calls watching) label_next/second_round.py label_next/figures.py)
+# Each study names itself; what else its numbers come from stands beside it.
+$(EXECUTED)/01-synthetic-1d.ipynb: $(addprefix deimos/,studies/one_dimension.py)
+$(EXECUTED)/A1-greedy-vs-optimal.ipynb: $(addprefix deimos/,studies/greedy_vs_optimal.py)
+$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,pool/select_batch.py pool/batches.py \
+	pool/answers.py pool/posteriors.py pool/shared_masks.py pool/dropout_calls.py pool/watching.py \
+	studies/batch_worth.py)
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/*/*.py) $(CHOSEN) \
@@ -119,7 +121,7 @@ $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/
 figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## from the record; SCALE=reference: our kept runs
 	$(here)
 ifeq ($(SCALE),reference)
-	@$(PY) -m deimos.readme
+	@$(PY) -m deimos.report.results_page
 endif
 
 .PHONY: export
@@ -146,7 +148,7 @@ soak: $(ENV) ## the slow tests, such as the record in a real browser (apt-get in
 
 .PHONY: ui
 ui: $(ENV) ## figures, claims and every run in a browser, on this machine alone (PORT)
-	@$(PY) -m deimos.browse $(PORT)
+	@$(PY) -m deimos.report.browse $(PORT)
 
 .PHONY: lab
 lab: $(ENV) ## the notebooks in JupyterLab, on this machine alone
@@ -164,5 +166,5 @@ lint: $(ENV) ## ruff, and no output in any notebook
 .PHONY: clean
 clean: ## remove executed notebooks and caches; never data or runs
 	rm -rf $(EXECUTED) .pytest_cache .ruff_cache .hypothesis deimos.egg-info \
-	deimos/__pycache__ deimos/*/__pycache__ tests/__pycache__ benchmarks/__pycache__ \
+	deimos/__pycache__ deimos/*/__pycache__ tests/__pycache__ tests/*/__pycache__ benchmarks/__pycache__ \
 	notebooks/.ipynb_checkpoints

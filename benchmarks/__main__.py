@@ -14,9 +14,8 @@ from mlflow.entities import Metric
 from tqdm import tqdm
 
 from benchmarks.measured import Row
-from deimos import provenance
 from deimos.progress import progress
-from deimos.record import executions, saved_views, store
+from deimos.record import executions, provenance, saved_views, store
 
 PARTS = (
     "training", "selection", "own_pool", "batchbald", "on_gpu", "k_center", "appendix_a",

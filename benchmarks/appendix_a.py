@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 
 from benchmarks.measured import Row, seconds
-from deimos import optimality
+from deimos.studies import greedy_vs_optimal
 
 TIMED = 1_000  # batches conditioned on one by one
 
@@ -24,8 +24,8 @@ def condition(V: np.ndarray, batches: list[tuple[int, ...]]) -> None:
 def rows(full: bool) -> Iterator[Row]:
     for b, n_points in ((2, 200), (5, 30), (10, 20)):
         n = 200 if full else 20
-        V = optimality.simulate(n_points, 50, n, np.random.default_rng(0))
-        ours = seconds(partial(optimality.greedy_ratios, V, b)) / n
+        V = greedy_vs_optimal.simulate(n_points, 50, n, np.random.default_rng(0))
+        ours = seconds(partial(greedy_vs_optimal.greedy_ratios, V, b)) / n
         some = list(islice(combinations(range(n_points), b), TIMED))
         each = seconds(partial(condition, V[0, :, 0, :, 0].numpy(), some)) / len(some)
         what = f"Appendix A, best {b} of {n_points} points, an instance of {n}"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measured import Row, alone, fresh
-from deimos.batchbald import batchbald, batchbald_with_information
-from deimos.beliefs import Beliefs
+from deimos.acquisition.batchbald import batchbald, batchbald_with_information
+from deimos.acquisition.beliefs import Beliefs
 
 CONFIGURATIONS, J = 10_000, 50
 TINY = 20, 3, 2

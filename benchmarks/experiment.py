@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmarks.measured import Row, fresh
-from deimos import data, loop, networks, reproduce, tracking
+from deimos import tracking
+from deimos.execution import notebooks
+from deimos.experiment import loop
+from deimos.models import networks
 from deimos.record import archive, evidence
+from deimos.tasks import mnist
 
 SCHEDULE = loop.Schedule(
     batch_size=25, n_initial=10, n_acquired=75, n_candidates=2_500, epochs=60, minibatch=128,
@@ -26,7 +30,7 @@ def shares(full: bool) -> dict[str, float]:
     """Seconds of each part, over all iterations, of the record and bars, and on the clock."""
     folder = tempfile.mkdtemp()
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-    task = data.mnist_7_vs_9("quick")
+    task = mnist.load_7_vs_9("quick")
     schedule = replace(SCHEDULE, n_acquired=500, epochs=300) if full else SCHEDULE
     methods = ["deimos", "random", "max_entropy", *(["batchbald", "k_center"] if full else [])]
     place = tracking.experiment("04-mnist-7-vs-9", "Where does the time go?", "quick")
@@ -84,7 +88,7 @@ def kept_rests() -> Iterator[tuple[str, float, float]]:
 
 
 def rows(full: bool) -> Iterator[Row]:
-    with fresh(reproduce.KERNEL_ENVIRONMENT) as call:
+    with fresh(notebooks.KERNEL_ENVIRONMENT) as call:
         took = call(shares, full)
     n, clock = took.pop("iterations"), took.pop("clock")
     each = {name: total / n for name, total in took.items()}

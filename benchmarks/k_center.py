@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.measured import Row
-from deimos import data, k_center, mc_dropout, networks, training
-from deimos.beliefs import Beliefs
-from deimos.fast_selection import one_thread
+from deimos import k_center
+from deimos.acquisition.beliefs import Beliefs
+from deimos.acquisition.fast_selection import one_thread
+from deimos.models import mc_dropout, networks, training
+from deimos.tasks import mnist as data
 
 N_CANDIDATES, BATCH_SIZE, WIDTH = 2500, 25, 128
 
@@ -30,7 +32,7 @@ def synthetic(n_labelled: int) -> Tensor:
 
 def mnist(n_labelled: int) -> Tensor:
     """Penultimate activations of the paper's 7 vs 9 net after its 300 epochs."""
-    task = data.mnist_7_vs_9("quick")
+    task = data.load_7_vs_9("quick")
     order = np.random.default_rng(n_labelled).permutation(len(task.train_ids))
     ids = task.train_ids[order[: n_labelled + N_CANDIDATES]]
     weights, minibatches, dropout = (
@@ -53,7 +55,7 @@ def mnist(n_labelled: int) -> Tensor:
 def timed(beliefs: Beliefs, bounds: str) -> tuple[k_center.Solution, float]:
     """A solution, and the seconds that it took."""
     began = time.perf_counter()
-    found = k_center.solve(beliefs, BATCH_SIZE, bounds=bounds)
+    found = k_center.robust_search(beliefs, BATCH_SIZE, bounds=bounds)
     return found, time.perf_counter() - began
 
 

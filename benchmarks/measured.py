@@ -1,4 +1,4 @@
-"""What benchmarks share: a contender measured in a process of its own, and the rows they fill."""
+"""Measure a contender in a process of its own; rows that all benchmarks fill."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def alone(prepare: Prepare, *size: object, tiny: tuple, rounds: int = 1) -> tupl
 def measure(
     prepare: Prepare, size: tuple, tiny: tuple, rounds: int, threads: int
 ) -> tuple[float, float]:
-    """What `alone` gives, in this process, whose peak only the first call can tell."""
+    """Median seconds and peak megabytes in this process; the first call alone can tell the peak."""
     torch.set_num_threads(threads)
     prepare(*tiny)()
     run = prepare(*size)
@@ -79,7 +79,7 @@ def peak() -> float:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """How long `run` takes, once."""
+    """Seconds that one call of `run` takes."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began

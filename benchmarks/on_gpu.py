@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks import batchbald, selection
 from benchmarks.measured import Row, seconds
-from deimos.beliefs import Beliefs
+from deimos.acquisition.beliefs import Beliefs
 from deimos.expected_improvement import select
 
 SIZES = [(5_000, 200, 1), (2_000, 25, 10), (60_000, 25, 10), (1_000_000, 200, 1)]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.measured import Row, alone
-from deimos import networks
+from deimos.models import networks
 from deimos.pool.select_batch import select_batch
 
 B, FEATURES = 96, 32

@@ -14,14 +14,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.measured import Row, alone, fresh, measure
-from deimos.expected_improvement import (
-    covariance,
-    expected_improvement,
-    greedy_batch,
-    rounding,
-    select,
-)
-from deimos.fast_selection import one_thread
+from deimos.acquisition.checks import rounding
+from deimos.acquisition.fast_selection import one_thread
+from deimos.expected_improvement import covariance, expected_improvement, greedy_batch, select
 
 TINY = 100, 2, 2, 10
 
@@ -121,7 +116,7 @@ def both(mine: tuple[float, float], theirs: tuple[float, float]) -> tuple[float,
 
 
 def growth() -> Iterator[Row]:
-    """How time grows with each size."""
+    """Growth of time with each size."""
     base = {"S": 20_000, "b": 50, "c": 3, "J": 50}
     told = ", ".join(f"{name} = {value:,}" for name, value in base.items())
     with fresh() as call:

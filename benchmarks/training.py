@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.measured import Row, fresh, seconds
-from deimos import networks, reproduce, training
-from deimos.together import Start, fit_together
+from deimos.execution import notebooks
+from deimos.models import networks, training
+from deimos.models.fleet_training import FitStart, fit_fleet
 
 N, MINIBATCH, DECAY = 510, 128, 0.01
 # On a GPU more, since a fit begins with the recording of its steps: the paper's have 300.
@@ -119,18 +120,18 @@ def fleet(net: Net, x: Tensor, y: Tensor, members: int, precision: str = "float3
         precision=precision,
     )  # fmt: skip
 
-    def start(member: int) -> Start:
+    def start(member: int) -> FitStart:
         streams = (member % REPEATS, REPEATS + member % REPEATS)
         order, dropout = (torch.Generator(x.device).manual_seed(seed) for seed in streams)
         network = net.build(torch.Generator().manual_seed(member)).to(x.device)
-        return Start(network, torch.arange(len(x), device=x.device), order, dropout)
+        return FitStart(network, torch.arange(len(x), device=x.device), order, dropout)
 
     def fit(member: int) -> None:
         own = start(member)
         training.fit(own.network, x, y, order=own.order, dropout=own.dropout, **settings)
 
     if x.device.type == "cuda":
-        fit_together(start, members, x, y, **settings)
+        fit_fleet(start, members, x, y, **settings)
         return
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -156,7 +157,7 @@ def rows(full: bool) -> Iterator[Row]:
         members, points = net.members if full else 4, len(net.draw(torch.Generator()))
         steps = members * EPOCHS * -(-points // MINIBATCH)
         halved = partial(fleet, precision="bfloat16")
-        with fresh(reproduce.KERNEL_ENVIRONMENT) as ours, fresh() as theirs:
+        with fresh(notebooks.KERNEL_ENVIRONMENT) as ours, fresh() as theirs:
             calls = (ours, fleet), (ours, halved), (theirs, one_by_one)
             for call, train in calls:
                 call(once, train, name, 2)  # what a first fit sets up is not counted

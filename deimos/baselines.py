@@ -15,16 +15,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.batchbald import batchbald as batchbald
-from deimos.beliefs import Beliefs, enough, entropy
-from deimos.inputs import check_predictions
+from deimos.acquisition.batchbald import batchbald as batchbald
+from deimos.acquisition.beliefs import Beliefs, checked_candidates, entropy
+from deimos.acquisition.checks import check_predictions
 
 Score = Callable[[Beliefs], Float[Tensor, " S"]]
 
 
 def random(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
     """Candidates drawn uniformly without replacement."""
-    candidates = enough(beliefs, batch_size)
+    candidates = checked_candidates(beliefs, batch_size)
     chosen = rng.choice(len(candidates), batch_size, replace=False)
     return candidates[torch.from_numpy(chosen).to(candidates.device)]
 
@@ -34,7 +34,7 @@ def variance(beliefs: Beliefs) -> Float[Tensor, " S"]:
     return _known(beliefs).var(dim=0).sum(-1)
 
 
-def mean_entropy(beliefs: Beliefs) -> Float[Tensor, " S"]:
+def predictive_entropy(beliefs: Beliefs) -> Float[Tensor, " S"]:
     """Entropies of the mean predicted class probabilities."""
     return entropy(_known(beliefs).mean(dim=0))
 
@@ -45,7 +45,11 @@ def information(beliefs: Beliefs) -> Float[Tensor, " S"]:
     return entropy(p.mean(dim=0)) - entropy(p).mean(dim=0)
 
 
-SCORES: dict[str, Score] = {"variance": variance, "entropy": mean_entropy, "bald": information}
+SCORES: dict[str, Score] = {
+    "variance": variance,
+    "entropy": predictive_entropy,
+    "bald": information,
+}
 
 
 def max_variance(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
@@ -55,7 +59,7 @@ def max_variance(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) ->
 
 def max_entropy(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
     """The largest entropies (Gal et al., 2017)."""
-    return _best(mean_entropy(beliefs), beliefs, batch_size)
+    return _best(predictive_entropy(beliefs), beliefs, batch_size)
 
 
 def bald(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
@@ -83,7 +87,7 @@ def softmax_sampling(
 
 
 def _best(scores: Float[Tensor, " S"], beliefs: Beliefs, batch_size: int) -> Int[Tensor, " b"]:
-    candidates = enough(beliefs, batch_size)
+    candidates = checked_candidates(beliefs, batch_size)
     # A stable sort leaves equal scores in order of position.
     order = scores[candidates].argsort(descending=True, stable=True)
     return candidates[order[:batch_size]]

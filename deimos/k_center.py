@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.beliefs import Beliefs, enough
-from deimos.covering import any_cover, cover
+from deimos.acquisition.beliefs import Beliefs, checked_candidates
+from deimos.acquisition.set_cover import any_cover, cover
 from deimos.extras import extra
 
 with extra("reproduce"):
@@ -40,7 +40,7 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Embedding:
     """The candidates in order of position, and how far each is from the nearest labelled point."""
 
     candidates: Int[Tensor, " n"]
@@ -57,19 +57,19 @@ def robust_k_center(
     seconds: float = SECONDS,
     bounds: str = "correct",
 ) -> Int[Tensor, " b"]:
-    """The batch of `solve`. Nothing in it is random: `rng` is not used."""
-    return solve(beliefs, batch_size, outliers, steps, seconds, bounds).positions
+    """The batch of `robust_search`. Nothing in it is random: `rng` is not used."""
+    return robust_search(beliefs, batch_size, outliers, steps, seconds, bounds).positions
 
 
 def greedy_k_center(
     beliefs: Beliefs, batch_size: int, rng: np.random.Generator
 ) -> Int[Tensor, " b"]:
     """Farthest-first, in the order of picking: the greedy core-set. `rng` is not used."""
-    layout = lay_out(beliefs, batch_size)
+    layout = embed(beliefs, batch_size)
     return layout.candidates[farthest_first(layout, batch_size)]
 
 
-def solve(
+def robust_search(
     beliefs: Beliefs,
     batch_size: int,
     outliers: int | None = None,
@@ -94,7 +94,7 @@ def solve(
             f"got {steps=}, {seconds=}, {bounds=}, wanted 1 step or more, some time, and bounds "
             '"correct" or "authors"'
         )
-    layout = lay_out(beliefs, batch_size)
+    layout = embed(beliefs, batch_size)
     n = len(layout.points)
     outliers = int(OUTLIERS * n) if outliers is None else outliers
     if not 0 <= outliers < n:
@@ -145,7 +145,7 @@ def solve(
     )
 
 
-def farthest_first(layout: Layout, batch_size: int, start: Sequence[int] = ()) -> list[int]:
+def farthest_first(layout: Embedding, batch_size: int, start: Sequence[int] = ()) -> list[int]:
     """`start`, then one by one the candidate farthest from every centre; ties go to the first."""
     picked = list(start)
     near = np.minimum(
@@ -158,13 +158,14 @@ def farthest_first(layout: Layout, batch_size: int, start: Sequence[int] = ()) -
     return picked
 
 
-def lay_out(beliefs: Beliefs, batch_size: int) -> Layout:
+def embed(beliefs: Beliefs, batch_size: int) -> Embedding:
     """The embedding on the CPU in double precision; ValueError if no batch can be drawn from it."""
-    candidates = enough(beliefs, batch_size)  # in order, so that ties go to the lowest position
+    # In order, so that ties go to the lowest position
+    candidates = checked_candidates(beliefs, batch_size)
     if beliefs.features is None or not beliefs.features.isfinite().all():
         raise ValueError("k-Center needs the features of all sample points, and finite ones")
     features = beliefs.features.detach().cpu().double().numpy()
     chosen = candidates.cpu().numpy()
     labelled = np.delete(features, chosen, axis=0)
     near = cdist(features[chosen], labelled).min(1, initial=np.inf)
-    return Layout(candidates, features[chosen], near)
+    return Embedding(candidates, features[chosen], near)

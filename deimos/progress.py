@@ -13,8 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-KINDS = ("bar", "notebook", "lines")
-PAUSE = 30.0  # seconds between two lines
+DISPLAYS = ("bar", "notebook", "lines")
+PAUSE_BETWEEN_LINES = 30.0  # seconds between two lines
 
 
 def progress(
@@ -37,15 +37,17 @@ def progress(
 
 
 def kind() -> str:
-    """Decide how progress is shown here; `ValueError` if DEIMOS_PROGRESS is none of `KINDS`.
+    """Decide how progress is shown here; `ValueError` if DEIMOS_PROGRESS is none of `DISPLAYS`.
 
     The kernel of a notebook that is executed headless writes into its driver's stream, which has to
     say by DEIMOS_PROGRESS if that is a terminal.
     """
     asked = os.environ.get("DEIMOS_PROGRESS")
     if asked:
-        if asked not in KINDS:
-            raise ValueError(f"DEIMOS_PROGRESS is {asked!r}: set it to one of {', '.join(KINDS)}")
+        if asked not in DISPLAYS:
+            raise ValueError(
+                f"DEIMOS_PROGRESS is {asked!r}: set it to one of {', '.join(DISPLAYS)}"
+            )
         return asked
     if _in_kernel():
         return "lines" if "DEIMOS_EXECUTION" in os.environ else "notebook"
@@ -74,7 +76,7 @@ class Lines:
     ):
         self.items, self.total, self.unit, self.name, self.clock = items, total, unit, name, clock
         self.n, self.start, self.lines = 0, clock(), 0
-        self.due = self.start + PAUSE
+        self.due = self.start + PAUSE_BETWEEN_LINES
 
     def __iter__(self) -> Iterator:
         with self:
@@ -110,7 +112,7 @@ class Lines:
             flush=True,
         )
         self.lines += 1
-        self.due = now + PAUSE
+        self.due = now + PAUSE_BETWEEN_LINES
 
     def _expected(self) -> str:
         """The expected end, at the mean speed so far."""

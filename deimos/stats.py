@@ -72,7 +72,7 @@ def likelihood_ratio(
     `false_positives` says what that costs. All rows of the two methods are used, so cut the table
     where one method stops first.
     """
-    check(table, method, reference)
+    check_table(table, method, reference)
     rows = table[table.method.isin([method, reference])]
     rows = rows.sort_values(["n_acquired", "method", "repeat"])
     iteration = rows.n_acquired.to_numpy()
@@ -147,7 +147,7 @@ def run_level_test(table: pd.DataFrame, method: str, reference: str = "deimos") 
     the paired t-test's, exact if the differences are normal. Both are nan with fewer than two
     pairs, and p where all differences are equal.
     """
-    check(table, method, reference)
+    check_table(table, method, reference)
     rows = table[table.method.isin([method, reference])]
     paired = rows.pivot(index=["repeat", "n_acquired"], columns="method", values="value").dropna()
     if paired.empty:
@@ -178,7 +178,7 @@ def paired_differences(table: pd.DataFrame, reference: str = "deimos") -> pd.Dat
     0 where p < 0.05), `repeats` paired, `p` and Holm's `holm`, for as many tests as there are rows.
     A method whose every run scores as the reference's has p = 1. nan with fewer than two pairs.
     """
-    check(table, reference)
+    check_table(table, reference)
     rows = []
     for method in table.method.unique():
         if method == reference:
@@ -244,7 +244,7 @@ def false_positives(
     test takes iterations for independent; the closer neighbouring ones are tied, the more often it
     is wrong. Iterations that not every run has are left out.
     """
-    check(table, method, reference)
+    check_table(table, method, reference)
     curves = table.pivot(index=["method", "repeat"], columns="n_acquired", values="value")
     curves = curves.dropna(axis=1)
     by_method = curves.groupby(level="method")
@@ -298,7 +298,7 @@ def acquisitions_to_reach(
     the first point from which the mean never falls behind again. The mean is taken
     only where every repeat of the method has a value.
     """
-    check(table)
+    check_table(table)
     if better not in ("lower", "higher"):
         raise ValueError(f"better is 'lower' or 'higher', got {better!r}")
     thresholds = list(thresholds)
@@ -316,7 +316,7 @@ def acquisitions_to_reach(
     return pd.DataFrame(reached, index=pd.Index(thresholds, name="threshold"))
 
 
-def check(table: pd.DataFrame, *methods: str) -> None:
+def check_table(table: pd.DataFrame, *methods: str) -> None:
     if table.empty:
         raise Undecidable("the table has no rows")
     for column in ("experiment", "batch_size", "metric"):

@@ -1,6 +1,5 @@
 """The record in MLflow, for notebooks: everything they write to it and read back, by one name."""
 
-from deimos.data import ROOT as ROOT  # the store and the notebooks lie under it
 from deimos.record import store
 from deimos.record.archive import REFERENCES as REFERENCES
 from deimos.record.archive import read_references as read_references
@@ -23,10 +22,11 @@ from deimos.record.fleets import log_instances as log_instances
 from deimos.record.points import acquired_predictions as acquired_predictions
 from deimos.record.points import held_out_ids as held_out_ids
 from deimos.record.points import initial_ids as initial_ids
-from deimos.record.reading import REFERENCE as REFERENCE
+from deimos.record.queries import REFERENCE as REFERENCE
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import table as table
 from deimos.record.saved_views import view as view
 from deimos.record.ui import links as links
+from deimos.tasks.files import ROOT as ROOT  # the store and the notebooks lie under it
 
 store_uri = store.uri

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from scipy.stats import entropy as scipy_entropy
 
 from deimos import baselines
-from deimos.beliefs import Beliefs, entropy
+from deimos.acquisition.beliefs import Beliefs, entropy
 
 METHODS = [baselines.random, baselines.max_variance, baselines.max_entropy, baselines.bald]
 SAMPLING = [

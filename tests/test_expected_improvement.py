@@ -3,51 +3,20 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from covariances import dense, predicted
 
-from deimos import candidate_blocks, fast_selection
+from deimos.acquisition.exhaustive import optimal_batch
+from deimos.acquisition.fast_selection import select_with_gains
 from deimos.expected_improvement import (
-    batch_improvement,
     condition,
     covariance,
     expected_improvement,
     greedy_batch,
-    optimal_batch,
     select,
     variance_removed,
 )
-from deimos.fast_selection import select_with_gains
 
 APPENDIX_A = torch.tensor([[9.0, 3, 2], [3, 2, 3], [2, 3, 9]]).double().view(3, 1, 3, 1)
-
-
-def predicted(rng, J, S, c, softmax=False):
-    """Predictions whose masks agree more at some points than at others."""
-    spread = rng.uniform(0.1, 1, (S, 1)) * rng.standard_normal((J, S, c))
-    if not softmax:
-        return torch.from_numpy(spread)
-    return torch.from_numpy(spread + 2 * rng.standard_normal((S, c))).softmax(-1)
-
-
-def nugget(predictions, kind, fraction):
-    """τ⁻¹ or τ_s⁻¹ as a fraction of the mean variance, by the name it is given under."""
-    return {kind: fraction * predictions.var(0).mean().item()}
-
-
-def dense(predictions, noise=0.0, smoothing=0.0):
-    """V and the smoothing, as the dense functions take them."""
-    return covariance(predictions, noise), smoothing
-
-
-def worst_regret(V, smoothing, batch, candidates):
-    """How far a pick is below the best at worst, as a fraction of what the batch removes."""
-    removed, left, worst = variance_removed(V, batch, smoothing), candidates, 0.0
-    for n in batch:
-        gains = expected_improvement(V, left, smoothing)
-        worst = max(worst, (gains.max() - gains[left == n]).item() / removed)
-        V, left = condition(V, n.item(), smoothing), left[left != n]
-    return worst
 
 
 # Printed in the paper
@@ -91,76 +60,6 @@ def test_conditioning_point_by_point_is_conditioning_on_the_batch_at_once(rng, s
     assert variance_removed(V, batch, smoothing) == pytest.approx(expected.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("fraction", [1e-12, 1e-6, 1e-3, 1.0])
-@pytest.mark.parametrize("kind", ["noise", "smoothing"])
-@pytest.mark.parametrize("c, softmax", [(1, False), (2, True), (10, True), (10, False)])
-@pytest.mark.parametrize("J", [4, 12, 60])
-def test_select_is_greedy_batch_whatever_the_nugget(rng, J, c, softmax, kind, fraction):
-    S, b = 40, 12
-    predictions = predicted(rng, J, S, c, softmax)
-    candidates = torch.from_numpy(rng.permutation(S)[:30])  # the others are labelled
-    given = nugget(predictions, kind, fraction)
-    V, smoothing = dense(predictions, **given)
-    batch = select(predictions, candidates, b, **given)
-    slow = greedy_batch(V, candidates, b, smoothing)
-    removed = variance_removed(V, slow, smoothing)
-    assert variance_removed(V, batch, smoothing) == pytest.approx(removed, rel=1e-8)
-    assert batch_improvement(predictions, batch, **given) == pytest.approx(removed, rel=1e-8)
-    assert set(batch.tolist()) <= set(candidates.tolist()) and len(set(batch.tolist())) == b
-    # Beyond the rank, and without noise to speak of, all candidates tie up to rounding.
-    if J > b * c or fraction >= 1e-3:
-        assert batch.tolist() == slow.tolist()
-    else:
-        assert worst_regret(V, smoothing, batch, candidates) < 1e-9
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    J=st.integers(2, 25),
-    S=st.integers(1, 30),
-    c=st.sampled_from([1, 2, 3, 10]),
-    softmax=st.booleans(),
-    kind=st.sampled_from(["noise", "smoothing"]),
-    fraction=st.sampled_from([1e-9, 1e-4, 0.01, 0.5]),
-    data=st.data(),
-)
-def test_select_is_greedy_batch_whatever_the_shape(seed, J, S, c, softmax, kind, fraction, data):
-    rng = np.random.default_rng(seed)
-    predictions = predicted(rng, J, S, c, softmax and c > 1)
-    candidates = torch.from_numpy(rng.permutation(S)[: data.draw(st.integers(1, S))])
-    b = data.draw(st.integers(1, len(candidates)))
-    given = nugget(predictions, kind, fraction)
-    V, smoothing = dense(predictions, **given)
-    batch, gains = select_with_gains(predictions, candidates, b, **given)
-    removed = variance_removed(V, greedy_batch(V, candidates, b, smoothing), smoothing)
-    assert gains.sum().item() == pytest.approx(removed, rel=1e-8)
-    assert variance_removed(V, batch, smoothing) == pytest.approx(removed, rel=1e-8)
-    assert worst_regret(V, smoothing, batch, candidates) < 1e-9
-
-
-@pytest.mark.parametrize("c, softmax", [(1, False), (10, True)])
-def test_select_takes_float32_as_it_takes_the_same_numbers_in_float64(rng, c, softmax):
-    predictions = predicted(rng, 20, 50, c, softmax).float()
-    given = nugget(predictions, "noise", 1e-3)
-    batch = select(predictions, torch.arange(50), 15, **given)
-    assert batch.tolist() == select(predictions.double(), torch.arange(50), 15, **given).tolist()
-    V = covariance(predictions, **given)
-    assert V.dtype == torch.float64
-    assert batch.tolist() == greedy_batch(V, torch.arange(50), 15).tolist()
-
-
-def test_each_gain_is_the_expected_improvement_of_its_pick(rng):
-    predictions = predicted(rng, 15, 30, 3, softmax=True)
-    given = nugget(predictions, "smoothing", 0.01)
-    batch, gains = select_with_gains(predictions, torch.arange(30), 8, **given)
-    V, smoothing = dense(predictions, **given)
-    for n, gain in zip(batch, gains, strict=True):
-        expected = expected_improvement(V, n[None], smoothing)
-        torch.testing.assert_close(gain[None], expected, rtol=1e-9, atol=0)
-        V = condition(V, n.item(), smoothing)
-
-
 # Invariants
 
 
@@ -188,28 +87,6 @@ def test_points_outside_the_candidates_count_but_are_not_picked(rng):
     alone = select_with_gains(predictions[:, :10], inside, 5, noise=0.1)
     assert set(with_others[0].tolist()) <= set(range(10))
     assert (with_others[1] > alone[1]).all()
-
-
-def test_units_do_not_matter(rng):
-    predictions = predicted(rng, 20, 40, 3)
-    batch, gains = select_with_gains(predictions, torch.arange(40), 10, smoothing=0.1)
-    for unit in (1e-70, 1e70):
-        given = {"smoothing": 0.1 * unit**2}
-        scaled = select_with_gains(predictions * unit, torch.arange(40), 10, **given)
-        assert scaled[0].equal(batch)
-        torch.testing.assert_close(scaled[1] / unit**2, gains)
-
-
-def test_probabilities_in_c_classes_are_c_minus_one_numbers(rng):
-    p = predicted(rng, 20, 40, 2, softmax=True)
-    contrast = (p[..., :1] - p[..., 1:]) / 2**0.5
-    batch, gains = select_with_gains(p, torch.arange(40), 10, smoothing=1e-3)
-    scalar = select_with_gains(contrast, torch.arange(40), 10, smoothing=1e-3)
-    assert batch.equal(scalar[0])
-    torch.testing.assert_close(gains, scalar[1])
-    # As the authors ran it, the sum of the classes has the noise too, and its label takes it away.
-    gains = select_with_gains(p, torch.arange(40), 10, noise=1e-3)[1]
-    torch.testing.assert_close(gains, 1e-3 + select_with_gains(contrast, batch, 10, noise=1e-3)[1])
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
@@ -254,30 +131,6 @@ def test_a_duplicate_of_a_noiseless_pick_is_worth_nothing(rng):
     assert gains[10:].abs().max() < 1e-9 * gains[0]
 
 
-@pytest.mark.parametrize(
-    "wrong, says",
-    [
-        ({"batch_size": 9}, "got batch size 9, wanted 1 to 8"),
-        ({"batch_size": 0}, "got batch size 0"),
-        ({"noise": 0.1, "smoothing": 0.1}, "wanted one ≥ 0 and the other 0"),
-        ({"noise": -0.1}, "wanted one ≥ 0"),
-        ({"noise": float("nan")}, "got noise=nan and smoothing=0.0, wanted one ≥ 0"),
-        ({"noise": float("inf")}, "got noise=inf"),
-        ({"smoothing": float("nan")}, "smoothing=nan, wanted one ≥ 0"),
-        ({"candidates": torch.arange(0)}, "got batch size 1, wanted 1 to 0"),
-        ({"candidates": torch.tensor([0, 12])}, "got candidates from 0 to 12, wanted positions"),
-        ({"candidates": torch.tensor([-1, 2])}, "got candidates from -1 to 2"),
-        ({"predictions": torch.ones(1, 12, 1)}, "got predictions from 1 mask, wanted 2 or more"),
-        ({"predictions": torch.ones(5, 12, 1) / 0}, "NaN or infinite"),
-        ({"predictions": torch.full((5, 12, 1), torch.nan)}, "NaN or infinite"),
-    ],
-)
-def test_select_says_what_is_wrong(wrong, says):
-    right = {"predictions": torch.rand(5, 12, 1), "candidates": torch.arange(8), "batch_size": 1}
-    with pytest.raises(ValueError, match=says):
-        select(**(right | wrong))
-
-
 def test_the_dense_functions_say_what_is_wrong():
     with pytest.raises(ValueError, match="wanted 2 or more"):
         covariance(torch.ones(1, 4, 1))
@@ -313,38 +166,3 @@ def test_a_covariance_with_what_is_no_number_gives_no_answer(use, where, wrong):
     V[i, 0, j, 0] = V[j, 0, i, 0] = wrong
     with pytest.raises(ValueError, match="got a covariance with NaN or infinite entries"):
         use(V)
-
-
-# Speed
-
-
-def test_select_needs_no_matrix_of_all_pairs_of_points(rng):
-    predictions = torch.from_numpy(rng.standard_normal((10, 200_000, 1)))  # V: 320 GB
-    batch, gains = select_with_gains(predictions, torch.arange(200_000), 3, noise=0.1)
-    assert len(set(batch.tolist())) == 3 and (gains.diff() < 0).all()
-
-
-# The same batch whatever it is worked out on
-
-
-@pytest.mark.parametrize("kind", ["noise", "smoothing"])
-def test_the_batch_does_not_depend_on_the_pieces_that_it_is_worked_out_in(rng, monkeypatch, kind):
-    predictions, candidates = predicted(rng, 20, 300, 5, softmax=True), torch.arange(0, 300, 2)
-    asked = candidates, 12, *((1e-4, 0.0) if kind == "noise" else (0.0, 1e-4))
-    whole, gains = select_with_gains(predictions, *asked)
-    monkeypatch.setattr(candidate_blocks, "BLOCK", 7 * 4**2)  # seven points, for c - 1 = 4
-    parts, in_parts = select_with_gains(predictions, *asked)
-    assert parts.tolist() == whole.tolist()
-    assert in_parts.numpy() == pytest.approx(gains.numpy(), rel=1e-9)
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("c, softmax", [(1, False), (10, True)])
-def test_a_gpu_picks_what_the_processor_picks(rng, c, softmax):
-    predictions = predicted(rng, 50, 20_000 // c, c, softmax)
-    assert predictions.numel() > fast_selection.FEW  # else the processor does it anyway
-    candidates = torch.arange(0, 20_000 // c, 2)
-    batch, gains = select_with_gains(predictions, candidates, 20, 1e-3)
-    there, gains_there = select_with_gains(predictions.cuda(), candidates.cuda(), 20, 1e-3)
-    assert there.is_cuda and there.tolist() == batch.tolist()
-    assert gains_there.cpu().numpy() == pytest.approx(gains.numpy(), rel=1e-9)

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from deimos import k_center
-from deimos.beliefs import Beliefs
+from deimos.acquisition.beliefs import Beliefs
 
 ACQUIRE = [k_center.robust_k_center, k_center.greedy_k_center]
 
@@ -74,7 +74,7 @@ def test_enough_steps_find_the_smallest_radius_of_all_batches_and_prove_it(
 ):
     for _ in range(4):
         seen = some_points(rng, S, n, grid=grid)
-        solution = k_center.solve(seen, b, outliers, steps=100)
+        solution = k_center.robust_search(seen, b, outliers, steps=100)
         assert solution.radius == pytest.approx(smallest_radius(seen, b, outliers), rel=1e-12)
         assert solution.lower_bound == solution.radius and not solution.limit_met
 
@@ -84,7 +84,7 @@ def test_enough_steps_find_the_smallest_radius_of_all_batches_and_prove_it(
 def test_the_smallest_radius_lies_between_the_two_bounds(rng, steps, bounds):
     for outliers in (0, 1, 2):
         seen = some_points(rng, 14, 11, h=3)
-        solution = k_center.solve(seen, 3, outliers, steps=steps, bounds=bounds)
+        solution = k_center.robust_search(seen, 3, outliers, steps=steps, bounds=bounds)
         smallest = smallest_radius(seen, 3, outliers)
         assert solution.lower_bound <= smallest * (1 + 1e-12)
         assert smallest <= solution.radius * (1 + 1e-12)
@@ -98,14 +98,14 @@ def test_the_smallest_radius_lies_between_the_two_bounds(rng, steps, bounds):
 @pytest.mark.parametrize("outliers", [0, 1])
 def test_the_published_model_reaches_the_radius_and_nothing_below_it(rng, outliers):
     seen = some_points(rng, 24, 20)
-    solution = k_center.solve(seen, 4, outliers, steps=100)
+    solution = k_center.robust_search(seen, 4, outliers, steps=100)
     assert authors_model_is_feasible(seen, 4, outliers, solution.radius * (1 + 1e-9))
     assert not authors_model_is_feasible(seen, 4, outliers, solution.radius * (1 - 1e-9))
 
 
 def test_larger_problems_are_proved_too_and_beat_farthest_first(rng):
     seen = some_points(rng, 330, 300, h=5)
-    five, all_steps = (k_center.solve(seen, 12, 2, steps=steps) for steps in (5, 100))
+    five, all_steps = (k_center.robust_search(seen, 12, 2, steps=steps) for steps in (5, 100))
     assert five.lower_bound <= all_steps.lower_bound == all_steps.radius <= five.radius
     assert five.radius < 0.97 * five.greedy_radius and not all_steps.limit_met
 
@@ -114,7 +114,7 @@ def test_a_batch_of_one_is_the_first_of_the_best_candidates(rng):
     for grid in (None, 3):
         seen = some_points(rng, 40, 30, grid=grid)
         for outliers in (0, 1, 5):
-            solution = k_center.solve(seen, 1, outliers)
+            solution = k_center.robust_search(seen, 1, outliers)
             best = min(sorted(seen.candidates.tolist()),
                        key=lambda i: round(robust_radius(seen, [i], outliers), 9))  # fmt: skip
             assert solution.positions.tolist() == [best]
@@ -136,14 +136,16 @@ def test_greedy_is_farthest_first_in_order_of_picking(rng):
 def test_the_greedy_radius_is_that_of_the_greedy_batch(rng):
     seen = some_points(rng, 60, 50)
     batch = k_center.greedy_k_center(seen, 6, rng)
-    assert k_center.solve(seen, 6, 2).greedy_radius == pytest.approx(robust_radius(seen, batch, 2))
+    assert k_center.robust_search(seen, 6, 2).greedy_radius == pytest.approx(
+        robust_radius(seen, batch, 2)
+    )
 
 
 def test_labelled_points_are_centres_already(rng):
     clusters = torch.tensor([[0.0, 0], [9, 0], [0, 9]]).repeat_interleave(20, 0)
     x = clusters + torch.from_numpy(rng.normal(size=(60, 2))).float() / 10
     seen = Beliefs(torch.arange(1, 60), features=x)  # one point of the first cluster is labelled
-    batch = k_center.solve(seen, 2, outliers=0).positions
+    batch = k_center.robust_search(seen, 2, outliers=0).positions
     assert sorted((batch // 20).tolist()) == [1, 2]
 
 
@@ -151,7 +153,7 @@ def test_outliers_are_left_out_and_are_one_in_a_thousand_by_default(rng):
     x = torch.from_numpy(rng.normal(size=(2010, 2))).float()
     x[[500, 1500]] = torch.tensor([[50.0, 0], [0, -80]])
     seen = Beliefs(torch.arange(10, 2010), features=x)
-    solution = k_center.solve(seen, 3)
+    solution = k_center.robust_search(seen, 3)
     assert solution.radius == pytest.approx(robust_radius(seen, solution.positions, 2))
     assert not {500, 1500} & set(solution.positions.tolist())
     assert {500, 1500} <= set(k_center.greedy_k_center(seen, 3, rng).tolist())
@@ -187,8 +189,8 @@ def test_nothing_is_random_and_the_order_of_candidates_is_of_no_account(rng):
 
 def test_a_limit_that_is_met_is_reported_and_proves_nothing(rng):
     seen = some_points(rng, 40, 30)
-    solution = k_center.solve(seen, 4, 1, steps=100, seconds=1e-9)
-    known = k_center.solve(seen, 4, 1, steps=100)
+    solution = k_center.robust_search(seen, 4, 1, steps=100, seconds=1e-9)
+    known = k_center.robust_search(seen, 4, 1, steps=100)
     assert solution.limit_met and not known.limit_met
     assert known.radius <= solution.radius <= solution.greedy_radius
     # Left is what farthest-first proves: 4 + 1 + 1 points this far apart, of which 1 is left out.
@@ -226,7 +228,7 @@ def test_the_authors_search_asks_for_their_radii(rng, monkeypatch):
             else:
                 lower = radii[radii >= middle].min()
         asked.clear()
-        solution = k_center.solve(seen, 3, outliers=0, bounds="authors")
+        solution = k_center.robust_search(seen, 3, outliers=0, bounds="authors")
         assert asked == wanted
         worse += solution.radius > solution.greedy_radius
     assert worse  # than farthest-first, which the right bounds rule out
@@ -248,4 +250,4 @@ def test_what_no_batch_can_be_drawn_from_is_refused(rng, acquire):
 )
 def test_settings_without_a_meaning_are_refused(rng, wrong):
     with pytest.raises(ValueError, match=f"got .*{list(wrong)[0]}"):
-        k_center.solve(some_points(rng, 9, 6), 2, **wrong)
+        k_center.robust_search(some_points(rng, 9, 6), 2, **wrong)

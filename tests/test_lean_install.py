@@ -113,8 +113,8 @@ import numpy as np
 import torch
 import deimos
 from deimos import baselines, expected_improvement as ei
-from deimos.batchbald import batchbald
-from deimos.mc_dropout import Beliefs
+from deimos.acquisition.batchbald import batchbald
+from deimos.acquisition.beliefs import Beliefs
 
 for absent in ("mlflow", "pandas", "scipy", "matplotlib", "statsmodels", "highspy", "PIL"):
     assert importlib.util.find_spec(absent) is None, absent
@@ -158,7 +158,7 @@ import deimos
 found = pkgutil.walk_packages(deimos.__path__, "deimos.", lambda _: None)
 names = [module.name for module in found]
 for name in names:
-    if name in ("deimos.__main__", "deimos.for_baal", "deimos.for_skactiveml", "deimos.engine"):
+    if name in ("deimos.__main__", "deimos.for_baal", "deimos.for_skactiveml", "deimos.execution.ray_engine"):
         continue  # other extras, tested apart
     try:
         importlib.import_module(name)

@@ -9,7 +9,8 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import chi2, t, ttest_rel
 from tables import curves, published, simulated
 
-from deimos import paper, stats
+from deimos import stats
+from deimos.report import paper
 from deimos.stats import (
     acquisitions_to_reach,
     false_positives,

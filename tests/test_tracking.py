@@ -21,10 +21,10 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
 from deimos import tracking
-from deimos.data import Task
-from deimos.members import Iteration, Schedule
-from deimos.provenance import code_fingerprint
+from deimos.experiment.runs import Iteration, Schedule
 from deimos.record import fleets, saved_views, store
+from deimos.record.provenance import code_fingerprint
+from deimos.tasks.task import Task
 
 SCHEDULE = Schedule(
     batch_size=2,

@@ -8,7 +8,7 @@ from jaxtyping import Num
 from torch import Tensor
 
 from deimos.label_next.tables import Columns
-from deimos.own_data import finite, read_array, single
+from deimos.tasks.npz import finite, read_array, single
 
 ARRAYS = (".npz", ".npy")
 CHANNELS = (1, 3)

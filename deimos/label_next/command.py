@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from deimos.downloads import whole
 from deimos.label_next import examples, files, inventory, networks, record, repeats, report, rounds
-from deimos.label_next.labels import Labels, labels_of
+from deimos.label_next.labels import Labels, parse_labels
 from deimos.label_next.points import Points
 from deimos.label_next.tables import MADE, Columns
+from deimos.models.training import PRECISIONS
 from deimos.pool import select_batch as own_pool
 from deimos.record import store
-from deimos.training import PRECISIONS
+from deimos.tasks.files import atomic_write
 
 
 def parser(about: str) -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     add.add_argument("--seed", type=int, default=0)
     show = commands.add_parser("example", help="write files to try it on")
     show.add_argument("folder", type=Path)
-    show.add_argument("--kind", choices=tuple(examples.KINDS), default="sequences")
+    show.add_argument("--kind", choices=tuple(examples.EXAMPLES), default="sequences")
     return top
 
 
@@ -71,12 +71,12 @@ class Inputs:
         return {"pool": self.pool, "labelled": self.labelled, **matters}
 
 
-def select(given: argparse.Namespace) -> None:
+def run_select(given: argparse.Namespace) -> None:
     """Read, fit, pick, and write the picks, the page and the record; ValueError in one sentence."""
-    check(given)
+    check_arguments(given)
     if not given.dry_run:
-        record.check()  # a record out of reach is told before any work
-    inputs = read(given)
+        record.check_record()  # a record out of reach is told before any work
+    inputs = read_inputs(given)
     n, labelled = len(inputs.pool.x), len(inputs.labelled.x)
     print(f"pool: {n:,} {inputs.pool.kind}; labelled: {labelled:,}, {inputs.kind}; "
           f"{inputs.settings.name}")  # fmt: skip
@@ -85,19 +85,19 @@ def select(given: argparse.Namespace) -> None:
         return
     classes = max(1, len(inputs.labels.classes))
     masks = given.masks or own_pool.enough_masks(given.batch, classes)
-    found = rounds.run(
+    found = rounds.run_round(
         inputs.pool, inputs.labelled, inputs.labels, given.batch, inputs.settings, n_masks=masks,
         noise=given.noise, seed=given.seed, matters=inputs.matters, sample=given.sample,
         precision=given.precision,
     )  # fmt: skip
-    picks = table_of(found, inputs)
+    picks = picks_table(found, inputs)
     page, used = given.out.with_suffix(".html"), settings_of(given, inputs, masks)
     about = {name: str(value) for name, value in used.items()}
     about |= {f"checksum of {name}": points.checksum for name, points in inputs.data.items()}
-    with whole(given.out) as part, whole(page) as page_part:
+    with atomic_write(given.out) as part, atomic_write(page) as page_part:
         write_picks(part, picks)
         x = inputs.pool.x[list(found.positions)]
-        text = report.page(found, picks, inputs.pool, x, about, inputs.said)
+        text = report.report_page(found, picks, inputs.pool, x, about, inputs.said)
         page_part.write_text(text, encoding="utf-8")
     try:
         run = record.log_round(found, used, inputs.data, [given.out, page])
@@ -109,7 +109,7 @@ def select(given: argparse.Namespace) -> None:
     tell(found, given, page, run)
 
 
-def read(given: argparse.Namespace) -> Inputs:
+def read_inputs(given: argparse.Namespace) -> Inputs:
     """The points and labels in the files, and what they were understood as."""
     columns = Columns(given.sequence, given.label, given.id, tuple(given.input))
     pool = files.read_pool(given.pool, columns, given.labelled)
@@ -117,7 +117,7 @@ def read(given: argparse.Namespace) -> Inputs:
     by_input = pool.kind != "vectors" or repeats.n_copies(pool.x) == 0
     labelled, texts, where, n_again = repeats.each_once(labelled, texts, where, by_input)
     folders = any(files.is_classes(place) for place in given.labelled)
-    labels = labels_of(texts, where, given.task, folders)
+    labels = parse_labels(texts, where, given.task, folders)
     matters = files.read_more(given.matters, columns, pool, given.pool) if given.matters else None
     outputs = max(1, len(labels.classes))
     settings = networks.fitting(pool.kind, tuple(pool.x.shape[1:]), outputs)
@@ -149,7 +149,7 @@ def settings_of(
     }
 
 
-def check(given: argparse.Namespace) -> None:
+def check_arguments(given: argparse.Namespace) -> None:
     """ValueError for what cannot be asked, and for an output that would replace an input."""
     for name, least in (("batch", 1), ("masks", 2), ("epochs", 1), ("sample", 1), ("seed", 0)):
         value = getattr(given, name)
@@ -168,7 +168,7 @@ def check(given: argparse.Namespace) -> None:
             raise ValueError(f"--out {given.out} would replace an input: give another name")
 
 
-def table_of(found: rounds.Round, inputs: Inputs) -> pd.DataFrame:
+def picks_table(found: rounds.Round, inputs: Inputs) -> pd.DataFrame:
     """The picks by rank: the pool's own columns, then what was found, then a label to be filled in.
 
     `model_says` is the likeliest class or the mean, `model_sd` the sd that dropout gives it.
@@ -195,7 +195,7 @@ def write_picks(file: Path, picks: pd.DataFrame) -> None:
 
 
 def tell(found: rounds.Round, given: argparse.Namespace, page: Path, run: str) -> None:
-    """What was found, in a few lines."""
+    """Print the round's results in a few lines."""
     always = "the commonest class" if found.metric == "accuracy" else "the mean"
     print(
         f"validation {found.metric} {found.score:.3g} on {found.n_validation} held out "
@@ -205,17 +205,19 @@ def tell(found: rounds.Round, given: argparse.Namespace, page: Path, run: str) -
           f"{found.share()[-1]:.1%} of what the first does")  # fmt: skip
     for one in found.comparisons:
         print(f"{one.name}: {one.picked:.3g}, of a random batch {one.random:.3g}")
-    print(f"picks: {given.out}   page: {page}   record: run {run[:8]} of {record.EXPERIMENT}")
+    print(
+        f"picks: {given.out}   page: {page}   record: run {run[:8]} of {record.COMMAND_EXPERIMENT}"
+    )
 
 
-def main(arguments: list[str] | None, about: str) -> int:
+def run_command(arguments: list[str] | None, about: str) -> int:
     """Do what the arguments say; the exit status, 2 for what is refused."""
     given = parser(about).parse_args(arguments)
     try:
         if given.command == "example":
-            print("\n".join(examples.write(given.folder, given.kind)))
+            print("\n".join(examples.write_example(given.folder, given.kind)))
         else:
-            select(given)
+            run_select(given)
     except KeyboardInterrupt:
         print("stopped: nothing was written", file=sys.stderr)
         return 130

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from deimos import data, stand_ins
-from deimos.downloads import whole
+from deimos.tasks import mnist, stand_ins
+from deimos.tasks.files import atomic_write
 
 N_POOL, N_LABELLED = 2_000, 200
 
 
-def sequences(folder: Path) -> tuple[str, str]:
+def example_sequences(folder: Path) -> tuple[str, str]:
     """Simulated sequences of the splicing library's construct, and how often a donor is used."""
     n = N_POOL + N_LABELLED
     codes, sd1, sd2 = stand_ins.library(n, np.random.default_rng(1))
@@ -26,16 +26,16 @@ def sequences(folder: Path) -> tuple[str, str]:
     return "pool.csv", "labelled.csv"
 
 
-def images(folder: Path) -> tuple[str, str]:
+def example_images(folder: Path) -> tuple[str, str]:
     """Real digits as PNG files, the labelled ones in a folder a class."""
-    digits = data.mnist_0_to_9("quick")
+    digits = mnist.load_0_to_9("quick")
     rng, answers = np.random.default_rng(1), []
     rows = rng.permutation(len(digits.x))[: N_POOL // 2 + N_LABELLED // 2].tolist()
     for i, row in enumerate(rows):
         label, name = int(digits.y[row]), f"{i:04d}.png"
         known = i < N_LABELLED // 2
         place = folder / (f"labelled/{label}" if known else "pool")
-        with whole(place / name) as part:
+        with atomic_write(place / name) as part:
             Image.fromarray(digits.x[row].numpy()).save(part, format="PNG")
         if not known:
             answers.append((name, label))
@@ -43,9 +43,9 @@ def images(folder: Path) -> tuple[str, str]:
     return "pool", "labelled"
 
 
-def vectors(folder: Path) -> tuple[str, str]:
+def example_vectors(folder: Path) -> tuple[str, str]:
     """The digits' pixels as plain rows of numbers in .npz files."""
-    digits = data.mnist_0_to_9("quick")
+    digits = mnist.load_0_to_9("quick")
     rows = np.random.default_rng(1).permutation(len(digits.x))[: N_POOL // 2 + N_LABELLED // 2]
     x, y = digits.x[rows].flatten(1).numpy(), digits.y[rows].numpy()
     n = N_LABELLED // 2
@@ -54,23 +54,23 @@ def vectors(folder: Path) -> tuple[str, str]:
         ("labelled", {"x": x[:n], "y": y[:n]}),
         ("answers", {"x": x[n:], "y": y[n:]}),
     ):
-        with whole(folder / f"{name}.npz") as part, part.open("wb") as stream:
+        with atomic_write(folder / f"{name}.npz") as part, part.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
     return "pool.npz", "labelled.npz"
 
 
-KINDS: dict[str, Callable[[Path], tuple[str, str]]] = {
-    "sequences": sequences,
-    "images": images,
-    "vectors": vectors,
+EXAMPLES: dict[str, Callable[[Path], tuple[str, str]]] = {
+    "sequences": example_sequences,
+    "images": example_images,
+    "vectors": example_vectors,
 }
 
 
-def write(folder: Path, kind: str) -> list[str]:
+def write_example(folder: Path, kind: str) -> list[str]:
     """The files of an example in a new or empty folder; lines that say how to go on."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there and not empty: name a new folder")
-    pool, labelled = KINDS[kind](folder)
+    pool, labelled = EXAMPLES[kind](folder)
     return [
         f"{folder}: a pool, labelled points, and the pool's answers for a second round. Go on with",
         f"  python -m deimos select --pool {folder / pool} --labelled {folder / labelled} "
@@ -80,5 +80,5 @@ def write(folder: Path, kind: str) -> list[str]:
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """A table, whole or not at all."""
-    with whole(file) as part:
+    with atomic_write(file) as part:
         table.to_csv(part, index=False)

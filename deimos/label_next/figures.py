@@ -1,40 +1,17 @@
 """Pictures of a round: what each pick adds, where the picks lie, what they look like."""
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
-import seaborn as sns
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deimos.figures import FigurePNG
 from deimos.label_next.rounds import PlaneView
+from deimos.report.figures import BLUE, GREEN, GREY, ORANGE, FigurePNG
 
-BLUE, ORANGE, GREEN, GREY = (*sns.color_palette("colorblind", 3), (0.75, 0.75, 0.75))
 BASES = dict(zip("ACGT", (GREEN, BLUE, ORANGE, (0.8, 0.2, 0.2)), strict=True))
 
 
-def improvement(gains: Sequence[float], title: str = "") -> Figure:
-    """Expected improvement by rank, and as a share of the first pick's on the right."""
-    figure = FigurePNG(figsize=(5.2, 3.6), layout="constrained")
-    axes, ranks = figure.subplots(), np.arange(1, len(gains) + 1)
-    axes.bar(ranks, gains, width=1.0, color=BLUE, edgecolor="white", linewidth=0.3)
-    axes.set(xlabel="pick", ylabel="expected improvement", xlim=(0.4, len(gains) + 0.6))
-    axes.spines[["top"]].set_visible(False)
-    axes.set_title(title, fontsize=9)
-    first = gains[0] or 1.0
-    share = axes.secondary_yaxis("right", functions=(lambda y: y / first, lambda s: s * first))
-    share.set_ylabel("share of the first")
-    if len(gains) > 20:  # the first picks would hide all others
-        axes.set_yscale("log")
-        floor = max(min(gains), 1e-6 * first) / 2
-        axes.set_ylim(floor, 2 * first)
-    return figure
-
-
-def from_above(picture: PlaneView, title: str = "") -> Figure:
+def draw_plane(picture: PlaneView, title: str = "") -> Figure:
     """Pool, labelled points and picks in the plane of the network's two main directions."""
     figure = FigurePNG(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -48,23 +25,6 @@ def from_above(picture: PlaneView, title: str = "") -> Figure:
     axes.set(xticks=[], yticks=[], xlabel="first component", ylabel="second")
     axes.set_title(title, fontsize=9)
     axes.legend(frameon=False, fontsize=8, markerscale=1.3, loc="best")
-    return figure
-
-
-def thumbnails(
-    images: UInt8[Tensor, "b *size"], captions: Sequence[str], columns: int = 12, title: str = ""
-) -> Figure:
-    """Images by rank, a caption under each."""
-    rows = -(-len(images) // columns)
-    figure = FigurePNG(figsize=(0.8 * columns, 1.02 * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
-        grey = image.dim() == 2
-        axes.imshow(image.numpy() if grey else image.movedim(0, 2).numpy(), cmap="gray_r")
-        axes.set_title(caption, fontsize=7, pad=2)
-    figure.suptitle(title, fontsize=9)
     return figure
 
 
@@ -94,25 +54,5 @@ def composition(
 
 
 def frequencies(codes: UInt8[Tensor, "n L"], number: int) -> Float[np.ndarray, " L"]:
-    """How often each position has the base of this number."""
+    """Share of the sequences that have the base of this number, at each position."""
     return (codes == number).double().mean(0).numpy()
-
-
-def before_and_after(
-    table: pd.DataFrame, n_before: int, batch_size: int, title: str = ""
-) -> Figure:
-    """The accuracy of every repeat before the batch, with it, and with a random one instead."""
-    figure = FigurePNG(figsize=(4.2, 3.2), layout="constrained")
-    axes, scores = figure.subplots(), table.pivot(index="repeat", columns="metric", values="value")
-    for column, colour, name in (
-        ("with_a_random_batch", ORANGE, "random batch"),
-        ("with_the_picks", BLUE, "picked by expected improvement"),
-    ):
-        lines = scores[["before", column]].dropna().T
-        axes.plot([n_before, n_before + batch_size], lines, "o-", color=colour, linewidth=1)
-        axes.plot([], [], "o-", color=colour, label=name)
-    axes.set(xlabel="labels", ylabel="test accuracy", xticks=[n_before, n_before + batch_size])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
-    return figure

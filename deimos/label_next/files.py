@@ -14,11 +14,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from deimos import image_files
-from deimos.downloads import told
 from deimos.label_next.arrays import ARRAYS, array_labels, array_points, check_scale
 from deimos.label_next.points import Points
-from deimos.label_next.table_files import read_table
+from deimos.label_next.table_files import read_text_table
 from deimos.label_next.tables import (
     LABEL,
     Columns,
@@ -29,6 +27,8 @@ from deimos.label_next.tables import (
     numbers,
     roles,
 )
+from deimos.tasks import image_files
+from deimos.tasks.files import explain_os_errors
 
 FILE = "file"  # the column of an image's path in its folder
 FILE_NAMES = (FILE, "filename", "file_name", "path", "image")
@@ -54,12 +54,12 @@ def read_pool(place: Path, columns: Columns, labelled: Sequence[Path] = ()) -> P
         x, notes = array_points(place, columns)
         kind = "vectors" if x.dim() == 2 else "images"
         return Points(kind, x, row_numbers(len(x)), notes=notes)
-    table = read_table(place)
+    table = read_text_table(place)
     label, problem = column(place, table, _if_in(table, columns.label), LABEL), None
     others = [file for file in labelled if file.is_file() and file.suffix.lower() not in ARRAYS]
     if others:
         try:
-            label = label_column(others[0], read_table(others[0]), columns.label, table)
+            label = label_column(others[0], read_text_table(others[0]), columns.label, table)
         except ValueError as error:
             problem = error  # what is wrong with the pool is told first
     found = roles(place, table, columns, label)
@@ -104,7 +104,7 @@ def read_more(place: Path, columns: Columns, pool: Points, pool_place: Path) -> 
     if place.is_dir() or place.suffix.lower() in ARRAYS:
         points = _of_the_pools_colour(place, read_pool(place, columns), pool)
     else:
-        points = _from_table(place, read_table(place), columns, pool, pool_place)
+        points = _from_table(place, read_text_table(place), columns, pool, pool_place)
     if points.x.shape[1:] != pool.x.shape[1:]:
         got, wanted = (tuple(x.shape[1:]) for x in (points.x, pool.x))
         raise ValueError(f"{place} has points of shape {got}, the pool of shape {wanted}")
@@ -219,7 +219,7 @@ def read_images(
 
 
 def _pixels(file: Path) -> UInt8[np.ndarray, "h w *colour"]:
-    with told(file, "read"):
+    with explain_os_errors(file, "read"):
         content = file.read_bytes()
 
     def complaint(mode: str, size: tuple[int, int]) -> str | None:

@@ -2,7 +2,7 @@
 
 from deimos.label_next.labels import Labels
 from deimos.label_next.points import Points
-from deimos.label_next.repeats import known, n_copies, n_other_inputs
+from deimos.label_next.repeats import already_labelled, n_copies, n_other_inputs
 
 
 def lines(pool: Points, labelled: Points, labels: Labels, n_again: int) -> list[tuple[str, str]]:
@@ -19,7 +19,7 @@ def lines(pool: Points, labelled: Points, labels: Labels, n_again: int) -> list[
         said.append(("id", "the file" if "file" in pool.table else "none: known by their input"))
     where = f"column {labelled.label!r}, " if labelled.label else ""
     said.append(("label", where + labels.describe()))
-    n_known = int(known(pool, labelled).sum())
+    n_known = int(already_labelled(pool, labelled).sum())
     said.append(
         ("pool", f"{n_known:,} of {len(pool.x):,} are labelled, {len(pool.x) - n_known:,} open")
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deimos.label_next.table_files import NUMBER
 from deimos.label_next.tables import is_blurred, quoted
-from deimos.own_data import MOST_CLASSES, classes_or_values
+from deimos.tasks.npz import MOST_CLASSES, classes_or_values
 
 # Words that programs write where there is no label.
 NO_LABEL = {"na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null", "nil", "?", ".", "missing"}
@@ -46,7 +46,7 @@ class Labels:
         return f"{len(each)} classes: {', '.join(each[:20])}{rest}{asked}"
 
 
-def labels_of(
+def parse_labels(
     said: list[str], where: list[str], task: str | None = None, folders: bool = False
 ) -> Labels:
     """Classes or values, as `task` ("classes", "values") says or the labels look.

@@ -11,15 +11,15 @@ from functools import partial
 import torch
 from torch import nn
 
-from deimos import networks
-from deimos.networks import Network
+from deimos.models import networks
+from deimos.models.networks import Network
 
-LARGE = 64  # pixels; beyond, images are for the faces' net
+LARGE_IMAGE = 64  # pixels; beyond, images are for the faces' net
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is fitted, and the spread of the values that this was made for."""
+    """Settings of a fit, and the spread of the values that they were chosen for."""
 
     name: str
     build: Callable[[torch.Generator], Network]
@@ -33,20 +33,20 @@ class Settings:
 def fitting(kind: str, shape: tuple[int, ...], n_outputs: int) -> Settings:
     """The paper's settings for points of this kind and shape."""
     if kind == "sequences":
-        build = partial(sequences, length=shape[0], n_outputs=n_outputs)
+        build = partial(sequence_net, length=shape[0], n_outputs=n_outputs)
         return Settings("the splicing net", build, 300, 0.025, "rmsprop", spread=0.3)
-    if kind == "images" and max(shape[-2:]) > LARGE:
-        build = partial(images, shape=shape, n_outputs=n_outputs)
+    if kind == "images" and max(shape[-2:]) > LARGE_IMAGE:
+        build = partial(image_net, shape=shape, n_outputs=n_outputs)
         return Settings("the face net", build, 250, 2.0, spread=20.0)
     if kind == "images":
         decay = 0.0005 if n_outputs == 2 else 0.01
-        build = partial(images, shape=shape, n_outputs=n_outputs)
+        build = partial(image_net, shape=shape, n_outputs=n_outputs)
         return Settings("the MNIST net", build, 300, decay)
-    build = partial(vectors, width=shape[0], n_outputs=n_outputs)
+    build = partial(vector_net, width=shape[0], n_outputs=n_outputs)
     return Settings("a net of dense layers", build, 300, 0.035, minibatch=32)
 
 
-def sequences(generator: torch.Generator, length: int, n_outputs: int) -> Network:
+def sequence_net(generator: torch.Generator, length: int, n_outputs: int) -> Network:
     """The splicing net; for classes, with another last layer."""
     network = networks.splicing(generator, length)
     if n_outputs > 1:
@@ -56,10 +56,10 @@ def sequences(generator: torch.Generator, length: int, n_outputs: int) -> Networ
     return network
 
 
-def images(generator: torch.Generator, shape: tuple[int, ...], n_outputs: int) -> Network:
+def image_net(generator: torch.Generator, shape: tuple[int, ...], n_outputs: int) -> Network:
     """The layers of the MNIST nets or of the face net, for images of any one size."""
     n_colours = 3 if len(shape) == 3 else 1
-    if max(shape[-2:]) > LARGE:
+    if max(shape[-2:]) > LARGE_IMAGE:
         trunk, hidden, p = networks.faces_trunk(n_colours), 150, 0.50
     else:
         width, p = (35, 0.30) if n_outputs == 2 else (40, 0.25)
@@ -76,7 +76,7 @@ def images(generator: torch.Generator, shape: tuple[int, ...], n_outputs: int) -
     return network
 
 
-def vectors(generator: torch.Generator, width: int, n_outputs: int) -> Network:
+def vector_net(generator: torch.Generator, width: int, n_outputs: int) -> Network:
     """Dense layers alone, dropout before all but the first, as in Fig. 1."""
     trunk = nn.Sequential(nn.Linear(width, 128), nn.ReLU(inplace=True))
     network = Network(trunk, (128, 128, 64, n_outputs), p=0.20)

@@ -6,12 +6,12 @@ import pandas as pd
 from jaxtyping import Num
 from torch import Tensor
 
-from deimos.data import checksum
+from deimos.tasks.task import checksum
 
 
 @dataclass(frozen=True)
 class Points:
-    """What can be labelled, or has been: `table` has a row a point, as the file has it."""
+    """Points of a pool or of a labelled set: `table` has a row a point, as in the file."""
 
     kind: str  # sequences, images or vectors
     x: Num[Tensor, "n *input"]
@@ -23,7 +23,7 @@ class Points:
 
     @property
     def checksum(self) -> str:
-        """What the record knows the data by."""
+        """Checksum that the record knows the data by."""
         return checksum([self.x])
 
     def describe(self) -> str:

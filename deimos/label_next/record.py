@@ -9,16 +9,16 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
 from deimos.label_next.points import Points
 from deimos.label_next.rounds import Round
-from deimos.provenance import machine
 from deimos.record import executions, store
+from deimos.record.provenance import machine
 
-EXPERIMENT = "your-own-pool"
+COMMAND_EXPERIMENT = "your-own-pool"
 ABOUT = "Which points of your own pool to label next: a run a round, its picks and page as files."
 
 
-def check() -> None:
+def check_record() -> None:
     """Open the record; `ConnectionError` or ValueError if it cannot take a round."""
-    executions.experiment_id(EXPERIMENT)
+    executions.experiment_id(COMMAND_EXPERIMENT)
 
 
 def log_round(
@@ -28,7 +28,7 @@ def log_round(
     files: list[Path],
 ) -> str:
     """Write a round, and return its run's id; step i of the pick's metrics is the i-th pick."""
-    client, place = store.client(), executions.experiment_id(EXPERIMENT)
+    client, place = store.client(), executions.experiment_id(COMMAND_EXPERIMENT)
     client.set_experiment_tag(place, store.NOTE, ABOUT)
     sums = {f"checksum_{name}": points.checksum for name, points in data.items()}
     b, n = len(found.positions), len(data["labelled"].x)

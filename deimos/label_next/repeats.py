@@ -26,8 +26,8 @@ def n_copies(x: Num[Tensor, "n *input"]) -> int:
     return len(x) - len(set(digests(x)))
 
 
-def known(pool: Points, labelled: Points) -> Bool[Tensor, " n"]:
-    """Which points of the pool are labelled already: by their id, where both have one, or input."""
+def already_labelled(pool: Points, labelled: Points) -> Bool[Tensor, " n"]:
+    """Points of the pool that are labelled already: by id if both have one, else by input."""
     inputs = set(digests(labelled.x))
     same = torch.tensor([digest in inputs for digest in digests(pool.x)])
     if pool.id and pool.id in labelled.table:

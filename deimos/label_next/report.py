@@ -17,8 +17,9 @@ from deimos.label_next import figures
 from deimos.label_next.points import Points
 from deimos.label_next.rounds import Round
 from deimos.label_next.tables import MADE
+from deimos.report.figures import improvement, thumbnails
 
-ROWS, IMAGES = 30, 96  # of the picks that are shown
+SHOWN_ROWS, IMAGES = 30, 96  # of the picks that are shown
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1020px; margin: 2em auto;
   padding: 0 1em }
@@ -39,7 +40,7 @@ th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e5
 """
 
 
-def page(
+def report_page(
     found: Round,
     picks: pd.DataFrame,
     pool: Points,
@@ -78,49 +79,49 @@ def page(
             '<p class="said">Picked by expected improvement: each is the point whose label would '
             "most lower the model's variance, summed over all the points that matter, given the "
             "labels of the picks before it.</p>",
-            *["<h2>What was read as what</h2>", table([("", ""), *escaped(understood)])],
+            *["<h2>What was read as what</h2>", html_table([("", ""), *escaped(understood)])],
             f'<div class="numbers">{told}</div>{warning}',
             "<h2>How much each pick adds, and where the picks lie</h2><p>Half of the batch's "
             f"expected improvement is that of its first {half}. Stop where a pick adds too little "
             "for the price of its label.</p>",
-            f'<div class="two">{image(figures.improvement(found.gains))}'
-            f"{image(figures.from_above(found.picture))}</div>",
+            f'<div class="two">{image(improvement(found.gains))}'
+            f"{image(figures.draw_plane(found.picture))}</div>",
             "<h2>The batch against random ones of its size</h2>",
-            table([("", "this batch", "random"), *rows]),
+            html_table([("", "this batch", "random"), *rows]),
             '<p class="said">Points that a model is unsure of look alike to it: a batch that tells '
             "more than a random one may be less diverse.</p>",
-            *looks(found, picks, pool, x),
-            f"<h2>The first {min(b, ROWS)} picks</h2>" if b > 1 else "<h2>The pick</h2>",
-            f'<div class="wide">{table(listed(picks.head(ROWS), pool))}</div>',
+            *gallery(found, picks, pool, x),
+            f"<h2>The first {min(b, SHOWN_ROWS)} picks</h2>" if b > 1 else "<h2>The pick</h2>",
+            f'<div class="wide">{html_table(picks_table(picks.head(SHOWN_ROWS), pool))}</div>',
             "<h2>What was read and set</h2>",
-            table([("", ""), *escaped(about.items())]),
+            html_table([("", ""), *escaped(about.items())]),
             "<footer>Made by deimos. All picks are in the table beside this page and in the record."
             "</footer></html>",
         ]
     )
 
 
-def looks(found: Round, picks: pd.DataFrame, pool: Points, x: Tensor) -> list[str]:
+def gallery(found: Round, picks: pd.DataFrame, pool: Points, x: Tensor) -> list[str]:
     """Images by rank; for sequences, what they are made of."""
     if pool.kind == "images":
         captions = [f"{i}: {gain:.2g}" for i, gain in enumerate(found.gains, 1)]
         return [
             f"<h2>The picks by rank, with their expected improvement</h2>"
-            f"{image(figures.thumbnails(x[:IMAGES], captions))}"
+            f"{image(thumbnails(x[:IMAGES], captions))}"
         ]
     if pool.kind == "sequences":
         return [f"<h2>What the picks are made of</h2>{image(figures.composition(x, pool.x))}"]
     return []
 
 
-def listed(picks: pd.DataFrame, pool: Points) -> list[tuple[str, ...]]:
+def picks_table(picks: pd.DataFrame, pool: Points) -> list[tuple[str, ...]]:
     """The picks as rows of text; of a wide table the first columns alone."""
     sequence = pool.features[0] if pool.kind == "sequences" else None
     own = [name for name in pool.table if name != sequence][:5]
     own = [*own, *MADE[1:], *([sequence] if sequence else [])]
     rows = [tuple(html.escape(name.replace("_", " ")) for name in (MADE[0], *own))]
     for row in picks[[MADE[0], *own]].itertuples(index=False):
-        cells = [html.escape(short(value)) for value in row]
+        cells = [html.escape(short_text(value)) for value in row]
         rows.append((*cells[:-1], letters(str(row[-1])) if sequence else cells[-1]))
     return rows
 
@@ -139,12 +140,12 @@ def escaped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
     return [tuple(f'<span class="wrap">{html.escape(t)}</span>' for t in pair) for pair in pairs]
 
 
-def short(value: object) -> str:
+def short_text(value: object) -> str:
     """A cell's text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)[:60]
 
 
-def table(rows: list[tuple[str, ...]]) -> str:
+def html_table(rows: list[tuple[str, ...]]) -> str:
     """Rows of HTML, the first of them the heading."""
     head, *body = [
         "".join(f"<{tag}>{cell}</{tag}>" for cell in row)

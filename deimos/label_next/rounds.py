@@ -14,25 +14,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos import mc_dropout
-from deimos.data import Task
-from deimos.expected_improvement import batch_improvement
-from deimos.iteration import evaluate, fit
+from deimos.acquisition.fast_selection import batch_improvement
+from deimos.experiment.iteration import evaluate, fit_on_labels
+from deimos.experiment.runs import Schedule, Streams
 from deimos.label_next.labels import Labels, held_out
 from deimos.label_next.networks import Settings
 from deimos.label_next.points import Points
-from deimos.label_next.repeats import known
-from deimos.members import Schedule, Streams
-from deimos.networks import Network
+from deimos.label_next.repeats import already_labelled
+from deimos.models import mc_dropout
+from deimos.models.networks import Network
 from deimos.pool import select_batch as own_pool
 from deimos.progress import progress
+from deimos.tasks.task import Task
 
 RANDOM_BATCHES = 5  # that the batch is compared with
-SHOWN = 1_500  # points of the pool in the picture
+SHOWN_POINTS = 1_500  # points of the pool in the picture
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BatchComparison:
     """A number of the batch, and its mean over random batches of the same size."""
 
     name: str
@@ -51,7 +51,7 @@ class PlaneView:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round found out: positions count the rows of the pool as it was read."""
+    """Result of a round: positions count the rows of the pool as it was read."""
 
     positions: tuple[int, ...]
     gains: tuple[float, ...]  # in units of the labels, squared
@@ -60,7 +60,7 @@ class Round:
     naive: float  # the score of always saying the commonest class, or the mean
     n_validation: int
     n_open: int  # points of the pool without a label
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[BatchComparison, ...]
     answers: Float[np.ndarray, "b c"]  # what the model says of the picks, before their labels
     spread: Float[np.ndarray, " b"]  # its sd by dropout, averaged over the outputs
     picture: PlaneView
@@ -70,7 +70,7 @@ class Round:
         return own_pool.Selection(self.positions, self.gains).share()
 
 
-def run(
+def run_round(
     pool: Points,
     labelled: Points,
     labels: Labels,
@@ -90,7 +90,7 @@ def run(
     `precision` is that of the products in the trunk's fits.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    open_rows = (~known(pool, labelled)).nonzero().squeeze(1)
+    open_rows = (~already_labelled(pool, labelled)).nonzero().squeeze(1)
     if len(open_rows) < batch_size:
         raise ValueError(
             f"a batch of {batch_size} cannot be picked: of the pool's {len(pool.x):,} points "
@@ -100,7 +100,7 @@ def run(
     task, unit, centre = to_task(labelled, labels, settings, validation, streams)
     scale = standard([pool.x, labelled.x]) if pool.kind == "vectors" else lambda x: x
     task = replace(task, x=scale(task.x), test_x=scale(task.test_x)).to(device)
-    network, score, naive = fitted(task, settings, streams, unit, precision)
+    network, score, naive = fit_and_validate(task, settings, streams, unit, precision)
 
     if matters is None:
         inputs = [pool.x[open_rows], labelled.x]
@@ -137,7 +137,7 @@ def run(
         comparisons=compared(found, batch, at, lambda S: look(pool.x[open_rows[S]]), rng),
         answers=(seen.mean(0) * unit + centre).numpy(),
         spread=(seen.std(0).mean(1) * unit).numpy(),
-        picture=from_above(look, pool.x[open_rows], labelled.x, pool.x[rows], rng),
+        picture=project_to_plane(look, pool.x[open_rows], labelled.x, pool.x[rows], rng),
     )
 
 
@@ -179,7 +179,7 @@ def standard(parts: list[Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda x: (x - mean) / sd
 
 
-def fitted(
+def fit_and_validate(
     task: Task, settings: Settings, streams: Streams, unit: float, precision: str
 ) -> tuple[Network, float, float]:
     """The network that picks, fitted to all labels; the other's score, and the naive one."""
@@ -210,7 +210,7 @@ def fitted(
             return False
 
         def to_those(ids: Int[Tensor, " N"]) -> Network:
-            return fit(task, settings.build, schedule, ids, streams, goes_on)
+            return fit_on_labels(task, settings.build, schedule, ids, streams, goes_on)
 
         judged, picking = threads.map(to_those, (task.train_ids, everything))
     scores = evaluate(task, judged, schedule.n_passes, streams)
@@ -227,7 +227,7 @@ def compared(
     at: Int[Tensor, " b"],
     look: Callable[[Tensor], Tensor],
     rng: np.random.Generator,
-) -> tuple[Comparison, ...]:
+) -> tuple[BatchComparison, ...]:
     """The batch against random ones: the variance that it removes, and how diverse it is."""
     classes, weights = found.predictions.shape[2] > 1, found.weights
     variance = found.predictions.double().var(0).sum(1)
@@ -241,20 +241,20 @@ def compared(
         gain = batch_improvement(found.predictions, sets[-1], found.noise, weights=weights)
         removed.append(gain / total)
     said = "share of the variance that the batch would remove"
-    found_out = [Comparison(said, removed[0], float(np.mean(removed[1:])))]
+    found_out = [BatchComparison(said, removed[0], float(np.mean(removed[1:])))]
     if len(at) > 1:
         apart = [torch.pdist(look(found.rows[some])).mean().item() for some in sets]
         said = "mean distance between two of the batch, as the network sees them"
-        found_out.append(Comparison(said, apart[0], float(np.mean(apart[1:]))))
+        found_out.append(BatchComparison(said, apart[0], float(np.mean(apart[1:]))))
     if classes and len(at) > 1:
         means = found.predictions.mean(0)
         nats = [mc_dropout.batch_diversity(means[some]) for some in sets]
         said = "batch diversity (symmetric KL, nats)"
-        found_out.append(Comparison(said, nats[0], float(np.mean(nats[1:]))))
+        found_out.append(BatchComparison(said, nats[0], float(np.mean(nats[1:]))))
     return tuple(found_out)
 
 
-def from_above(
+def project_to_plane(
     look: Callable[[Tensor], Tensor],
     pool: Tensor,
     labelled: Tensor,
@@ -262,7 +262,7 @@ def from_above(
     rng: np.random.Generator,
 ) -> PlaneView:
     """Penultimate activations in the plane of their two largest principal components."""
-    some = torch.from_numpy(rng.permutation(len(pool))[:SHOWN])
+    some = torch.from_numpy(rng.permutation(len(pool))[:SHOWN_POINTS])
     parts = [look(x) for x in (pool[some], labelled, picked)]
     centre = parts[0].mean(0)
     axes = torch.linalg.svd(parts[0] - centre, full_matrices=False).Vh[:2].T

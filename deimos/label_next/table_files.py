@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from deimos.downloads import unpacked
+from deimos.tasks.files import unpacked
 
 NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 LETTERS = re.compile(r"\s*[ACGTUacgtu]{10,}\s*")
 NAMELESS = "Unnamed: {}"  # what pandas calls a column without a name
-MANY = 8  # numbers in ascending order that are names of columns, such as wavelengths
+AT_LEAST = 8  # numbers in ascending order that are names of columns, such as wavelengths
 
 # How a file that is no table begins, and what it then is.
 BEGINNINGS = (
@@ -49,7 +49,7 @@ TEXTS = (  # of texts
 )
 
 
-def read_table(file: Path) -> pd.DataFrame:
+def read_text_table(file: Path) -> pd.DataFrame:
     """A table with a header, all of it as text to the letter; its index is the line of each row.
 
     Commas, tabs, semicolons or bars part the columns. Rows without any content are left out.
@@ -186,7 +186,7 @@ def _check_header(file: Path, header: list[str], row: list[str]) -> None:
     twice = [name for name, n in Counter(filter(None, header)).items() if n > 1]
     data = [name for name in header if NUMBER.fullmatch(name)]
     values = [float(name) for name in data]
-    rises = len(values) >= MANY and all(a < b for a, b in zip(values, values[1:], strict=False))
+    rises = len(values) >= AT_LEAST and all(a < b for a, b in zip(values, values[1:], strict=False))
     counts = values in ([*range(len(values))], [*range(1, len(values) + 1)])
     alike = len(values) < 3 and all(re.fullmatch("[0-9]*", field.strip()) for field in row)
     if rises or (counts and not alike):

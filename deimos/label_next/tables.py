@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from deimos import splicing
 from deimos.label_next.table_files import LETTERS, NUMBER
+from deimos.tasks import splicing
 
 SEQUENCE, LABEL, ID = ("sequence", "seq"), ("label", "y", "target"), ("id", "name", "barcode")
 # The columns that a round writes beside the pool's own.

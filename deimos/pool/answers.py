@@ -1,7 +1,7 @@
 """What a model returned, as predictions: numbers, or probabilities of classes.
 
 One number a point is a value. Several are logits of classes, unless they are probabilities
-already; anything else is for `outputs` to say, which is a function, or one of `KINDS`.
+already; anything else is for `outputs` to say, which is a function, or one of `OUTPUT_KINDS`.
 
 Axes:  J dropout masks · n points in a batch · S points · c outputs (1 in regression)
 """
@@ -14,18 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-KINDS = ("values", "logits", "probabilities")
+OUTPUT_KINDS = ("values", "logits", "probabilities")
 Outputs = Callable[[Any], Tensor] | str | None
 WANTED = 'outputs="values", "logits" or "probabilities", or a function of the answer'
 
 
 def check_outputs(outputs: Outputs) -> None:
     """ValueError unless it is a function or a word that is known."""
-    if not (outputs is None or callable(outputs) or outputs in KINDS):
+    if not (outputs is None or callable(outputs) or outputs in OUTPUT_KINDS):
         raise ValueError(f"got outputs={outputs!r}, wanted {WANTED}")
 
 
-def numbers(answer: Any, outputs: Outputs, n: int) -> Float[Tensor, "n c"]:
+def real_numbers(answer: Any, outputs: Outputs, n: int) -> Float[Tensor, "n c"]:
     """The answer as rows of numbers, one a point; ValueError where it may mean several things."""
     y = outputs(answer) if callable(outputs) else main_part(answer)
     if isinstance(y, np.ndarray):
@@ -45,7 +45,7 @@ def numbers(answer: Any, outputs: Outputs, n: int) -> Float[Tensor, "n c"]:
             f"the model gives an array of shape {tuple(y.shape[1:])} for each point: say "
             f'outputs="values" if all of it counts as it is, or give outputs= a function'
         )
-    if y.dim() > 2 and y[0].numel() > 1 and outputs in KINDS[1:]:
+    if y.dim() > 2 and y[0].numel() > 1 and outputs in OUTPUT_KINDS[1:]:
         raise ValueError(
             f"the model gives {outputs} of shape {tuple(y.shape[1:])} for each point, wanted one "
             f"row of classes: give outputs= a function"

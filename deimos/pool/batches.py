@@ -22,11 +22,11 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 NUMBERS_AT_ONCE = 2**23  # in a batch that is cut from an array, of at most 1,024 points
 FROM_DATA_SET = 64  # points at once
-LABELS = {"label", "labels", "y", "target", "targets", "label_ids"}
+LABEL_NAMES = {"label", "labels", "y", "target", "targets", "label_ids"}
 USUAL = ("x", "input", "inputs", "image", "images", "img", "pixel_values", "input_ids", "features",
          "input_values", "data", "sequence", "sequences", "inputs_embeds")  # fmt: skip
 Pool = Any  # an array, a tensor, a table, a Dataset, a DataLoader, or an iterable of batches
-Points = Any  # a tensor, or a tuple or a dict of tensors: what a model is called with
+PoolPoints = Any  # a tensor, or a tuple or a dict of tensors: what a model is called with
 
 
 def batches(
@@ -35,7 +35,7 @@ def batches(
     rows: Int[np.ndarray, " n"] | None = None,
     model: nn.Module | None = None,
     part: str | int | None = None,
-) -> Iterator[Points]:
+) -> Iterator[PoolPoints]:
     """The pool's inputs, `at_once` points at a time, or in the batches that it comes in.
 
     Of `rows`, in ascending order, alone if they are given. Of an array on disk no more than a batch
@@ -53,7 +53,7 @@ def batches(
     total, start = length(pool), 0
     for batch in pool:
         x = inputs(batch, model, part)
-        n = count(x)
+        n = count_points(x)
         if isinstance(pool, DataLoader) and total is not None:
             wanted = min(pool.batch_sampler.batch_size, total - start)
             if n != wanted:
@@ -72,7 +72,7 @@ def batches(
 
 
 def length(pool: Pool) -> int | None:
-    """How many points a pool has, if it can be told without reading it.
+    """Number of points in a pool, if it can be told without reading it.
 
     ValueError if it comes in another order than its data set's, or in part: a position then means
     nothing.
@@ -164,13 +164,15 @@ def is_data_set(pool: Pool) -> bool:
     return countable and not isinstance(pool, list | tuple | Mapping | str | DataLoader)
 
 
-def inputs(batch: Any, model: nn.Module | None = None, part: str | int | None = None) -> Points:
+def inputs(batch: Any, model: nn.Module | None = None, part: str | int | None = None) -> PoolPoints:
     """The part of a batch that the model is called with; ValueError where it may be several."""
     if part is not None:
         try:
             return inputs(batch[part], model)
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"a batch of the pool has no part {part!r}: {shown(batch)}") from error
+            raise ValueError(
+                f"a batch of the pool has no part {part!r}: {parts_in_words(batch)}"
+            ) from error
     if isinstance(batch, PackedSequence):
         raise ValueError("the pool's batches are packed sequences: pad them, and pack in the model")
     if isinstance(batch, tuple) and hasattr(batch, "_asdict"):
@@ -182,19 +184,19 @@ def inputs(batch: Any, model: nn.Module | None = None, part: str | int | None = 
     return tensor(batch)
 
 
-def of_names(parts: dict, model: nn.Module | None) -> Points:
+def of_names(parts: dict, model: nn.Module | None) -> PoolPoints:
     """The parts of a dict that the model's forward has arguments for, or the one that is no label.
 
     Labels are left out where they may be.
     """
     names, required = arguments(model)
-    wanted = [name for name in names if name in parts and name not in LABELS - set(required)]
+    wanted = [name for name in names if name in parts and name not in LABEL_NAMES - set(required)]
     if wanted and set(required) <= set(wanted):
         if len(wanted) == 1:
             return tensor(parts[wanted[0]])
         return {n: tensor(v) if holds_numbers(v) else v for n in wanted for v in [parts[n]]}
     if len(required) < 2:
-        for among in (parts, set(parts) - LABELS, set(parts) & set(USUAL)):
+        for among in (parts, set(parts) - LABEL_NAMES, set(parts) & set(USUAL)):
             if len(among) == 1:
                 return tensor(parts[next(iter(among))])
     if model is None:
@@ -205,11 +207,11 @@ def of_names(parts: dict, model: nn.Module | None) -> Points:
     )
 
 
-def of_places(batch: list | tuple, model: nn.Module | None) -> Points:
+def of_places(batch: list | tuple, model: nn.Module | None) -> PoolPoints:
     """The first part of a tuple, or as many as the model's forward cannot do without."""
     if not batch:
         raise ValueError("a batch of the pool is empty")
-    required = [name for name in arguments(model)[1] if name not in LABELS]
+    required = [name for name in arguments(model)[1] if name not in LABEL_NAMES]
     if 1 < len(required) <= len(batch):
         return tuple(tensor(x) for x in batch[: len(required)])
     first = batch[0]
@@ -218,7 +220,7 @@ def of_places(batch: list | tuple, model: nn.Module | None) -> Points:
         if whole and first.ndim == 1 and any(getattr(x, "ndim", 0) > 1 for x in batch[1:]):
             raise ValueError(
                 f"the first part of the pool's batches is a whole number a point, like a row's "
-                f"number ({shown(batch)}): name the input with part="
+                f"number ({parts_in_words(batch)}): name the input with part="
             )
     return inputs(first, model)
 
@@ -234,7 +236,7 @@ def arguments(model: nn.Module | None) -> tuple[list[str], list[str]]:
 
 
 def tensor(x: Any) -> Tensor:
-    """Points as a tensor; ValueError if they are no real numbers."""
+    """PoolPoints as a tensor; ValueError if they are no real numbers."""
     if isinstance(x, Tensor):
         if x.is_complex():
             raise ValueError("the pool's points are complex numbers: give real and imaginary part")
@@ -257,7 +259,7 @@ def holds_numbers(x: Any) -> bool:
     return isinstance(x, Tensor | np.ndarray)
 
 
-def shown(batch: Any) -> str:
+def parts_in_words(batch: Any) -> str:
     """A batch in a few words."""
     if isinstance(batch, Mapping):
         return "it has " + ", ".join(map(repr, batch))
@@ -267,13 +269,13 @@ def shown(batch: Any) -> str:
     return reprlib.repr(batch)
 
 
-def of_points(points: Points) -> list[Tensor]:
+def of_points(points: PoolPoints) -> list[Tensor]:
     """The tensors in what a model is called with."""
     parts = points.values() if isinstance(points, dict) else points
     return [points] if isinstance(points, Tensor) else [x for x in parts if isinstance(x, Tensor)]
 
 
-def count(points: Points) -> int:
+def count_points(points: PoolPoints) -> int:
     """n."""
     first = of_points(points)[0]
     if not first.dim():
@@ -281,7 +283,7 @@ def count(points: Points) -> int:
     return len(first)
 
 
-def mapped(f: Callable[[Tensor], Tensor], points: Points) -> Points:
+def mapped(f: Callable[[Tensor], Tensor], points: PoolPoints) -> PoolPoints:
     """The same with f applied to every tensor."""
     if isinstance(points, Tensor):
         return f(points)
@@ -290,16 +292,16 @@ def mapped(f: Callable[[Tensor], Tensor], points: Points) -> Points:
     return tuple(f(x) if isinstance(x, Tensor) else x for x in points)
 
 
-def take(points: Points, rows: Tensor) -> Points:
+def take(points: PoolPoints, rows: Tensor) -> PoolPoints:
     """Some of the points; `rows` beyond the last begin again."""
-    n = count(points)
+    n = count_points(points)
     return mapped(
         lambda x: x[(rows % n).to(x.device)] if x.dim() and len(x) == n else x.clone(), points
     )
 
 
-def joined(one: Points, other: Points) -> Points | None:
-    """Points of two batches in one; None where their shapes do not fit."""
+def joined(one: PoolPoints, other: PoolPoints) -> PoolPoints | None:
+    """PoolPoints of two batches in one; None where their shapes do not fit."""
     if isinstance(one, Tensor):
         fits = one.shape[1:] == other.shape[1:] and one.dtype == other.dtype
         return torch.cat([one, other]) if fits else None
@@ -315,7 +317,7 @@ def joined(one: Points, other: Points) -> Points | None:
     return found if isinstance(one, dict) else tuple(found.values())
 
 
-def call(model: Callable, points: Points) -> Any:
+def call(model: Callable, points: PoolPoints) -> Any:
     """The model's answer."""
     if isinstance(points, dict):
         return model(**points)

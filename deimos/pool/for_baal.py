@@ -21,8 +21,8 @@ from baal.utils.array_utils import to_prob
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from deimos.fast_selection import improvements, select
-from deimos.inputs import whole_number
+from deimos.acquisition.checks import whole_number
+from deimos.acquisition.fast_selection import improvements, select
 from deimos.pool.answers import main_part
 from deimos.pool.batches import batches, inputs
 from deimos.pool.posteriors import check_variation, predictions_of, randomness_as_before
@@ -30,13 +30,13 @@ from deimos.pool.select_batch import usual_noise
 from deimos.pool.shared_masks import DropoutPosterior
 
 
-class DEIMOS(AbstractHeuristic):
+class BaalHeuristic(AbstractHeuristic):
     """The `query_size` points that would shrink the covariance most come first (Algorithm 1).
 
     The trap: baal's own Monte-Carlo dropout draws a fresh mask for every point, and its consistent
     dropout one for every place in a minibatch. From such predictions there is no covariance to be
     had, and nothing here can tell: take them from `SharedMasks`. All points must come in one array,
-    or in one generator of its parts. Points beyond the batch follow by what each would still add
+    or in one generator of its parts. PoolPoints beyond the batch follow by what each would still add
     to it by itself: ask for `query_size` points, since what follows is no batch of Algorithm 1.
 
     `noise` is τ⁻¹, by default a share of the mean dropout variance (App. E), and `smoothing` is
@@ -113,7 +113,7 @@ class SharedMasks(ModelWrapper):
     def predict_on_dataset_generator(
         self, dataset: Dataset, iterations: int, half: bool = False, verbose: bool = True
     ) -> Iterator[np.ndarray]:
-        """What the model answers, [n, classes, iterations], in one part; nothing of no points."""
+        """Predictions [n, classes, iterations] in one part; nothing for no points."""
         if len(dataset) == 0:
             return
         args = self.args

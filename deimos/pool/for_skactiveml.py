@@ -17,14 +17,14 @@ from skactiveml.base import SingleAnnotatorPoolQueryStrategy
 from skactiveml.utils import MISSING_LABEL
 from torch import Tensor
 
-from deimos.fast_selection import improvements, select
+from deimos.acquisition.fast_selection import improvements, select
 from deimos.pool.posteriors import check_places, check_variation, of_function
 from deimos.pool.select_batch import usual_noise
 
 Predict = Callable[[Any, np.ndarray], np.ndarray | Tensor]
 
 
-class DEIMOS(SingleAnnotatorPoolQueryStrategy):
+class PoolStrategy(SingleAnnotatorPoolQueryStrategy):
     """The batch whose labels would shrink the model's predictive covariance most (Algorithm 1).
 
     `predict(clf, X)` gives predictions [J S c] of all points under the same J dropout masks:

@@ -17,21 +17,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deimos.pool.answers import Outputs, finished, numbers
-from deimos.pool.batches import Points, as_batches, call, count, joined, mapped, of_points, take
+from deimos.pool.answers import Outputs, finished, real_numbers
+from deimos.pool.batches import (
+    PoolPoints,
+    as_batches,
+    call,
+    count_points,
+    joined,
+    mapped,
+    of_points,
+    take,
+)
 from deimos.pool.watching import agree, as_before
 from deimos.progress import progress
 
-Posterior = Callable[[Points], Float[Tensor, "J n c"]]
+Posterior = Callable[[PoolPoints], Float[Tensor, "J n c"]]
 CHECKED = 3  # batches of each pool in which points are asked again
-FEW = 4  # points of each
+FEW_POINTS = 4  # points of each
 APART = 0.05  # of the sd over samples: by how much an answer may depend on where a point lies
 
 
 @torch.no_grad()
 def predictions_of(
     posterior: Posterior,
-    inputs: Iterable[Points],
+    inputs: Iterable[PoolPoints],
     outputs: Outputs = None,
     total: int | None = None,
 ) -> Float[Tensor, "J S c"]:
@@ -43,7 +52,7 @@ def predictions_of(
     found, done, earlier = None, 0, None
     with progress(total=total, unit="point", name="predicting") as bar:
         for i, points in enumerate(as_batches(inputs)):
-            n = count(points)
+            n = count_points(points)
             if not n:
                 continue
             block = posterior(points).cpu()
@@ -78,16 +87,16 @@ def predictions_of(
 
 def check_places(
     posterior: Posterior,
-    points: Points,
+    points: PoolPoints,
     block: Float[Tensor, "J n c"],
-    earlier: tuple[Points, Float[Tensor, "J m c"]] | None,
-) -> tuple[Points, Float[Tensor, "J m c"]]:
+    earlier: tuple[PoolPoints, Float[Tensor, "J m c"]] | None,
+) -> tuple[PoolPoints, Float[Tensor, "J m c"]]:
     """The last and first points asked again, in turn, beside those of an earlier batch.
 
     ValueError if a sample then says something else of them. The answer is for the next batch.
     """
-    n = count(points)
-    rows = torch.tensor(sorted({n - 1, n // 2, n // 3, 0}, reverse=True)[:FEW])
+    n = count_points(points)
+    rows = torch.tensor(sorted({n - 1, n // 2, n // 3, 0}, reverse=True)[:FEW_POINTS])
     few, before = mapped(torch.clone, take(points, rows)), block[:, rows]
     beside, known = (None, before) if earlier is None else (joined(few, earlier[0]), earlier[1])
     wanted = before if beside is None else torch.cat([before, known], 1)
@@ -138,12 +147,12 @@ def of_ensemble(models: Sequence[nn.Module], outputs: Outputs) -> Posterior:
             f"an ensemble is a sequence of two models or more, got {len(models)}: {kinds}"
         )
 
-    def posterior(points: Points) -> Float[Tensor, "J n c"]:
-        n, answers = count(points), []
+    def posterior(points: PoolPoints) -> Float[Tensor, "J n c"]:
+        n, answers = count_points(points), []
         for model in models:
             x = brought_to(model, mapped(torch.clone, points))
             with as_before([model]), explain_model_errors(x, type(model).__name__):
-                answers.append(numbers(call(model, x), outputs, n).cpu())
+                answers.append(real_numbers(call(model, x), outputs, n).cpu())
         if len({y.shape for y in answers}) > 1:
             raise ValueError("the models of the ensemble have different numbers of outputs")
         return torch.stack(answers)
@@ -151,11 +160,11 @@ def of_ensemble(models: Sequence[nn.Module], outputs: Outputs) -> Posterior:
     return posterior
 
 
-def of_function(predict: Callable[[Points], Any]) -> Posterior:
+def of_function(predict: Callable[[PoolPoints], Any]) -> Posterior:
     """A function of the user's own, from a batch to [J n c]."""
 
-    def posterior(points: Points) -> Float[Tensor, "J n c"]:
-        n, answer = count(points), predict(mapped(torch.clone, points))
+    def posterior(points: PoolPoints) -> Float[Tensor, "J n c"]:
+        n, answer = count_points(points), predict(mapped(torch.clone, points))
         y = torch.as_tensor(answer)
         if y.dim() == 2 and y.shape[1] == n:
             y = y.unsqueeze(2)
@@ -181,7 +190,7 @@ def bare(model: Any) -> Any:
     return model
 
 
-def brought_to(model: nn.Module, points: Points) -> Points:
+def brought_to(model: nn.Module, points: PoolPoints) -> PoolPoints:
     """The points where the model's weights are; numbers with a point in the weights' precision."""
     weight = next((w for w in model.parameters() if w.is_floating_point()), None)
     if weight is None:
@@ -192,8 +201,8 @@ def brought_to(model: nn.Module, points: Points) -> Points:
 
 
 @contextmanager
-def explain_model_errors(points: Points, name: str = "the model") -> Iterator[None]:
-    """What the model says of inputs that it cannot take, in one sentence."""
+def explain_model_errors(points: PoolPoints, name: str = "the model") -> Iterator[None]:
+    """Turn the model's error on inputs that it cannot take into one sentence."""
     try:
         yield
     except torch.OutOfMemoryError:

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from deimos.fast_selection import select_with_gains
-from deimos.inputs import Whole, check_weights, positions, whole_number
-from deimos.mc_dropout import mean_variance
+from deimos.acquisition.checks import Whole, check_weights, positions, whole_number
+from deimos.acquisition.fast_selection import select_with_gains
+from deimos.models.mc_dropout import mean_variance
 from deimos.pool.answers import Outputs, check_outputs
-from deimos.pool.batches import Points, Pool, batches, check_twice, count, equal, length
+from deimos.pool.batches import Pool, PoolPoints, batches, check_twice, count_points, equal, length
 from deimos.pool.posteriors import (
     Posterior,
     of_ensemble,
@@ -28,7 +28,8 @@ from deimos.pool.posteriors import (
 )
 from deimos.pool.shared_masks import DropoutPosterior
 
-SHARES = (0.15, 0.005)  # of σ̄², in regression τ⁻¹ and in classification τ_s⁻¹: amid App. E's ranges
+# Of σ̄², in regression τ⁻¹ and in classification τ_s⁻¹: amid App. E's ranges
+SHARES = (0.15, 0.005)
 Models = nn.Module | Sequence[nn.Module] | None
 
 
@@ -47,7 +48,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a model believes of the points that matter and of those that may be picked."""
+    """Predictions for the points that matter and for those that may be picked."""
 
     predictions: Float[Tensor, "J S c"]
     rows: Int[Tensor, " n"]  # the first n sample points' positions in the pool; the rest: target
@@ -71,7 +72,7 @@ def select_batch(
     pool: Pool,
     batch_size: Whole,
     *,
-    predict: Callable[[Points], Any] | None = None,
+    predict: Callable[[PoolPoints], Any] | None = None,
     labelled: Any = (),
     weights: Sequence[float] | np.ndarray | Tensor | None = None,
     target: Pool | None = None,
@@ -123,7 +124,7 @@ def prepare(
     model: Models,
     pool: Pool,
     *,
-    predict: Callable[[Points], Any] | None = None,
+    predict: Callable[[PoolPoints], Any] | None = None,
     labelled: Any = (),
     weights: Sequence[float] | np.ndarray | Tensor | None = None,
     target: Pool | None = None,
@@ -143,7 +144,7 @@ def prepare(
     with randomness_as_before():
         posterior, reader = posterior_of(model, predict, trunk, n_masks, outputs, seed)
         total = length(pool)
-        drawn = None if sample is None else draw(sample, total, seed)
+        drawn = None if sample is None else draw_sample(sample, total, seed)
         parts = [Reading(pool, at_once, drawn, reader, part)]
         if target is not None:
             parts.append(Reading(target, at_once, None, reader, part))
@@ -183,10 +184,10 @@ class Reading:
         self.pool, self.how, self.size, self.first = pool, (at_once, rows, model, part), 0, None
         check_twice(pool)
 
-    def __iter__(self) -> Iterator[Points]:
+    def __iter__(self) -> Iterator[PoolPoints]:
         for points in batches(self.pool, *self.how):
             self.first = points if self.first is None else self.first
-            self.size += count(points)
+            self.size += count_points(points)
             yield points
 
     def check_again(self) -> None:
@@ -212,7 +213,7 @@ def rereadable(pool: Pool) -> bool:
 
 def posterior_of(
     model: Models,
-    predict: Callable[[Points], Any] | None,
+    predict: Callable[[PoolPoints], Any] | None,
     trunk: nn.Module | None,
     n_masks: int,
     outputs: Outputs,
@@ -233,7 +234,7 @@ def posterior_of(
     return DropoutPosterior(model, trunk, n_masks, outputs, seed), model if trunk is None else trunk
 
 
-def draw(n: int, total: int | None, seed: int) -> Int[np.ndarray, " n"]:
+def draw_sample(n: int, total: int | None, seed: int) -> Int[np.ndarray, " n"]:
     """n of the pool's positions at random, in ascending order."""
     if total is None:
         raise ValueError(

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deimos.cores import one_thread
-from deimos.networks import Network
+from deimos.acquisition.cores import one_thread
+from deimos.models.networks import Network
 from deimos.pool import watching
-from deimos.pool.answers import Outputs, numbers
-from deimos.pool.batches import Points, call, count, mapped, of_points, take
+from deimos.pool.answers import Outputs, real_numbers
+from deimos.pool.batches import PoolPoints, call, count_points, mapped, of_points, take
 from deimos.pool.dropout_calls import Call, DropoutCalls, Site
 from deimos.pool.posteriors import bare, brought_to, explain_model_errors, predictions_of
 from deimos.pool.watching import Plan, agree, as_before
@@ -32,7 +32,7 @@ Masks = dict[tuple[Site, int], Tensor]  # by line, and how often it was passed b
 
 def predict(
     model: nn.Module,
-    inputs: Iterable[Points],
+    inputs: Iterable[PoolPoints],
     trunk: nn.Module | None = None,
     n_masks: int = 50,
     outputs: Outputs = None,
@@ -122,7 +122,7 @@ class DropoutPosterior:
         self.in_place = False
 
     @torch.no_grad()
-    def __call__(self, points: Points) -> Float[Tensor, "J n c"]:
+    def __call__(self, points: PoolPoints) -> Float[Tensor, "J n c"]:
         first = self.trunk if isinstance(self.trunk, nn.Module) else self.model
         points = brought_to(first, mapped(torch.clone, points))
         with explain_model_errors(points), uncompiled():
@@ -140,7 +140,7 @@ class DropoutPosterior:
                     f"mask can be shared: give `predict=` a function of your own"
                 ) from error
 
-    def learn(self, points: Points) -> None:
+    def learn(self, points: PoolPoints) -> None:
         """See what drops and how, at the first batch or at one that is unlike those before."""
         first = self.plan is None
         if first and isinstance(self.model, Network):
@@ -166,14 +166,14 @@ class DropoutPosterior:
             self.trunk, self.head = parts
         self.plan = plan
 
-    def whole(self, points: Points) -> Any:
+    def whole(self, points: PoolPoints) -> Any:
         """One pass through everything."""
         points = mapped(torch.clone, points)
         return call(self.head, points if self.trunk is None else call(self.trunk, points))
 
-    def passes(self, points: Points) -> Float[Tensor, "J n c"]:
+    def passes(self, points: PoolPoints) -> Float[Tensor, "J n c"]:
         """The trunk once, and the head under each mask; both from numbers that are nobody's."""
-        n, answers = count(points), []
+        n, answers = count_points(points), []
         modules = [m for m in (*self.modules, self.trunk, self.head) if isinstance(m, nn.Module)]
         small = sum(w.numel() for w in self.head.parameters()) < SMALL
         with as_before(modules, self.plan.training):
@@ -186,19 +186,19 @@ class DropoutPosterior:
                     before = versions(x)
                     with SharedDropout(self.plan, masks, generator, n):
                         answer = call(self.head, x)
-                    answers.append(numbers(answer, self.outputs, n).clone())
+                    answers.append(real_numbers(answer, self.outputs, n).clone())
                     self.in_place = self.in_place or changed(x, before, features)
                     if self.in_place:
                         x = mapped(torch.clone, features)
         return torch.stack(answers)
 
 
-def versions(points: Points) -> list[int]:
+def versions(points: PoolPoints) -> list[int]:
     """How often torch has written into each tensor; −1 where it does not count."""
     return [-1 if x.is_inference() else x._version for x in of_points(points)]
 
 
-def changed(points: Points, before: list[int], kept: Points) -> bool:
+def changed(points: PoolPoints, before: list[int], kept: PoolPoints) -> bool:
     """Whether a pass has worked in place on what it was given."""
     if versions(points) != before or -1 in before:
         return True
@@ -219,7 +219,7 @@ def check_dropout(plan: Plan, modules: list[nn.Module], name: str, trunk: Any) -
 
 
 def split_trunk_and_head(
-    model: nn.Module, plan: Plan, points: Points
+    model: nn.Module, plan: Plan, points: PoolPoints
 ) -> tuple[nn.Module | None, nn.Module]:
     """What runs once a point, and what runs once a mask, where that is certain.
 

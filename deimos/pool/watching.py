@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deimos.pool.batches import Points, take
+from deimos.pool.batches import PoolPoints, take
 from deimos.pool.dropout_calls import Call, DropoutCalls, Site, call_site
 
-ROUNDING = 32  # units in the last place by which the same numbers may differ from pass to pass
+# Units in the last place by which the same numbers may differ from pass to pass
+WATCHED_ROUNDING = 32
 MET = ("attention", "rnn", "lstm", "gru")  # random in torch's own eyes, even with nothing dropped
-Run = Callable[[Points], Any]
+Run = Callable[[PoolPoints], Any]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class RandomCalls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def learn(run: Run, modules: list[nn.Module], points: Points, name: str) -> Plan:
+def learn(run: Run, modules: list[nn.Module], points: PoolPoints, name: str) -> Plan:
     """What a model does; ValueError if it is random by itself, or mixes its points in a mask."""
     few = take(points, torch.arange(3))
     in_use, calls, random = observe(run, modules, set(), few)
@@ -112,7 +113,7 @@ def learn(run: Run, modules: list[nn.Module], points: Points, name: str) -> Plan
 
 
 def in_training_too(
-    run: Run, modules: list[nn.Module], few: Points, plan: Plan
+    run: Run, modules: list[nn.Module], few: PoolPoints, plan: Plan
 ) -> tuple[list[Call], set[nn.Module]]:
     """The calls in training, and the modules that were in it; none if the model cannot be.
 
@@ -133,7 +134,7 @@ def in_training_too(
     return calls, in_training
 
 
-def find_layouts(run: Run, modules: list[nn.Module], points: Points, plan: Plan) -> None:
+def find_layouts(run: Run, modules: list[nn.Module], points: PoolPoints, plan: Plan) -> None:
     """Where the points lie in each call: on the axis that grows with them."""
     chosen = ([0, 0], [0, 0, 0], [0, 1], [1, 0])
     passes = [
@@ -181,7 +182,7 @@ def layout_of(two: Call, three: Call, pair: Call, turned: Call) -> Layout | None
 
 
 def observe(
-    run: Run, modules: list[nn.Module], training: set[nn.Module], points: Points
+    run: Run, modules: list[nn.Module], training: set[nn.Module], points: PoolPoints
 ) -> tuple[Any, list[Call], list[tuple[nn.Module | None, str]]]:
     """The answer with nothing dropped, the calls, and what else is random."""
     with as_before(modules, training), RandomCalls() as random, Observed() as seen:
@@ -233,7 +234,7 @@ def agree(x: Tensor, y: Tensor) -> bool:
         return torch.equal(x, y)
     eps = torch.finfo(x.dtype).eps
     x, y = x.double().nan_to_num(), y.double().nan_to_num()
-    return bool((x - y).abs().max() <= ROUNDING * eps * x.abs().max())
+    return bool((x - y).abs().max() <= WATCHED_ROUNDING * eps * x.abs().max())
 
 
 def tensors(answer: Any) -> list[Tensor]:
@@ -247,7 +248,7 @@ def tensors(answer: Any) -> list[Tensor]:
     return [t for t in getattr(answer, "__dict__", {}).values() if isinstance(t, Tensor)]
 
 
-def culprit(run: Run, modules: list[nn.Module], points: Points, random: list) -> str:
+def culprit(run: Run, modules: list[nn.Module], points: PoolPoints, random: list) -> str:
     """The layer that answers differently when asked twice, by name, with its call if torch's."""
     for part, call in random:
         return f"{named(part, modules)} ({call})"

@@ -19,20 +19,20 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
-from deimos.data import ROOT
 from deimos.progress import progress
-from deimos.record import executions, reading, run_rows, saved_views, store
+from deimos.record import executions, queries, run_rows, saved_views, store
+from deimos.tasks.files import ROOT
 
 REFERENCES = ROOT / "mlruns" / "reference"
 ORIGIN = "origin"  # the tag of a copy: the id of the run it is of
 
-COLUMNS = ["run", "metric", "step", "timestamp", "value"]
-NOTHING = pd.DataFrame([], columns=COLUMNS)
+VALUE_COLUMNS = ["run", "metric", "step", "timestamp", "value"]
+NOTHING = pd.DataFrame([], columns=VALUE_COLUMNS)
 
 There = dict[str, tuple[str, int]]  # origin → id and end of the store's run
 
 
-def write(file: Path, artifacts: bool = True, **tags: str) -> int:
+def write_archive(file: Path, artifacts: bool = True, **tags: str) -> int:
     """Every run of the store that has ended, with these tags, as an archive; how many there were.
 
     A file that is there already is replaced only when the new one is whole. The runs of
@@ -40,7 +40,7 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
     """
     client = store.client()
     places = {found.experiment_id: found for found in client.search_experiments(max_results=50_000)}
-    runs = [run for run in reading.search(list(places), **tags) if _is_own(run)]
+    runs = [run for run in queries.search(list(places), **tags) if _is_own(run)]
     ids = {run.info.run_id for run in runs}
     used = {run.info.experiment_id for run in runs}
     described = {id: _of_these(ids, places[id]) for id in used}
@@ -54,7 +54,7 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
                 values += _values(run)
                 if artifacts:
                     _pack(run, archive)
-            table = pd.DataFrame(values, columns=COLUMNS)
+            table = pd.DataFrame(values, columns=VALUE_COLUMNS)
             archive.writestr("runs.json", json.dumps(told, indent=1, ensure_ascii=False))
             archive.writestr("metrics.csv", table.to_csv(index=False))
         part.replace(file)
@@ -63,7 +63,7 @@ def write(file: Path, artifacts: bool = True, **tags: str) -> int:
     return len(runs)
 
 
-def read(file: Path, scale: str | None = None) -> tuple[int, int]:
+def read_archive(file: Path, scale: str | None = None) -> tuple[int, int]:
     """Add an archive's runs to the store, at `scale` if given: how many entered, how many it had.
 
     Raises `ValueError` if the file is no archive. What was read before an interruption is not read
@@ -73,7 +73,7 @@ def read(file: Path, scale: str | None = None) -> tuple[int, int]:
 
 
 def contents(file: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
-    """What an archive's runs measured, and what describes each, by origin; no store is needed."""
+    """Read an archive without a store: measurements, and each run's description by origin."""
     with zipfile.ZipFile(file) as archive:
         runs = {run["origin"]: run for run in json.loads(archive.read("runs.json"))}
         return pd.read_csv(archive.open("metrics.csv")), runs
@@ -83,15 +83,17 @@ def read_references() -> int:
     """Our own runs, as the repository keeps them, into the store; how many were not there yet."""
     there = _there()
     files = sorted(REFERENCES.glob("*.zip"))
-    return sum(_read(file, reading.REFERENCE, there)[0] for file in files)
+    return sum(_read(file, queries.REFERENCE, there)[0] for file in files)
 
 
 def _there() -> There:
-    return {_origin(run): (run.info.run_id, run.info.end_time or 0) for run in reading.search()}
+    return {_origin(run): (run.info.run_id, run.info.end_time or 0) for run in queries.search()}
 
 
 def _read(file: Path, scale: str | None, there: There) -> tuple[int, int]:
-    """`read`, into a store of which it is known what is `there`; what enters is noted in that."""
+    """`read_archive`, into a store of which it is known what is `there`; what enters is noted in
+    that.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             told = json.loads(archive.read("runs.json"))
@@ -139,7 +141,7 @@ def _is_view(tag: str) -> bool:
 
 def _is_own(run: Any) -> bool:
     ended = run.info.status != "RUNNING" and run.info.end_time is not None
-    return ended and run.data.tags.get("scale") != reading.REFERENCE
+    return ended and run.data.tags.get("scale") != queries.REFERENCE
 
 
 def _origin(run: Any) -> str:
@@ -152,12 +154,12 @@ def _of_these(ids: set[str], experiment: Any) -> dict[str, str]:
         name: tag
         for name, tag in experiment.tags.items()
         if not _is_view(name)
-        or ids & {run.info.run_id for run in saved_views.shown(experiment.experiment_id, tag)}
+        or ids & {run.info.run_id for run in saved_views.runs_of(experiment.experiment_id, tag)}
     }
 
 
 def _told(run: Any, experiment: str, experiment_tags: dict[str, str]) -> dict:
-    """What describes a run, but for its metrics and files."""
+    """Description of a run, without its metrics and files."""
     chips = [chip.dataset for chip in run.inputs.dataset_inputs]
     return {
         "origin": _origin(run),
@@ -228,7 +230,7 @@ def _log(told: dict, values: pd.DataFrame, place: str) -> str:
     return id
 
 
-def main(arguments: list[str] | None = None) -> int:
+def archive_program(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Carry runs from one record to another.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--export", type=Path, metavar="FILE")
@@ -236,9 +238,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.export:
-            print(f"{given.export}: {write(given.export)} runs")
+            print(f"{given.export}: {write_archive(given.export)} runs")
         else:
-            entered, there = read(given.read)
+            entered, there = read_archive(given.read)
             print(f"{given.read}: {entered} runs added, {there} were there already")
     except (ValueError, OSError) as problem:
         print(problem, file=sys.stderr)
@@ -247,4 +249,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(archive_program())

@@ -17,12 +17,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from deimos.record import reading, store
+from deimos.record import queries, store
 from deimos.record.executions import Experiment, end_the_dead
 
-LOG = logging.getLogger(__name__)
-CLAIM = "claim."
-PATIENCE = 1.0  # seconds, about, between two looks
+_LOG = logging.getLogger(__name__)
+CLAIM_PREFIX = "claim."
+PAUSE_BETWEEN_LOOKS = 1.0  # seconds, about, between two looks
 
 
 @contextmanager
@@ -41,15 +41,15 @@ def claim(experiment: Experiment, names: Sequence[str]) -> Iterator[None]:
                     yield
                     return
         if rivals != told:
-            LOG.warning("%s: %s at work on the same runs; waiting", experiment.name, rivals)
+            _LOG.warning("%s: %s at work on the same runs; waiting", experiment.name, rivals)
             told = rivals
-        time.sleep(PATIENCE * random.uniform(0.5, 1.5))
+        time.sleep(PAUSE_BETWEEN_LOOKS * random.uniform(0.5, 1.5))
     yield
 
 
 @contextmanager
 def _written(experiment: Experiment, names: Sequence[str]) -> Iterator[None]:
-    tag = CLAIM + uuid.uuid4().hex[:8]
+    tag = CLAIM_PREFIX + uuid.uuid4().hex[:8]
     store.client().set_tag(experiment.run_id, tag, " ".join(names))
     try:
         yield
@@ -61,8 +61,8 @@ def _rivals(experiment: Experiment, names: Sequence[str], seen: dict) -> str:
     """The other executions that hold some of `names`, in words; nothing if there are none."""
     end_the_dead(seen)
     rivals = []
-    for run in reading.search([experiment.id], status="RUNNING", kind="execution"):
-        tags = [value for tag, value in run.data.tags.items() if tag.startswith(CLAIM)]
+    for run in queries.search([experiment.id], status="RUNNING", kind="execution"):
+        tags = [value for tag, value in run.data.tags.items() if tag.startswith(CLAIM_PREFIX)]
         if run.info.run_id != experiment.run_id and set(names) & set(" ".join(tags).split()):
             rivals.append(f"execution {run.info.run_id} ({run.data.tags['processes']})")
     return ", ".join(sorted(rivals)) + (" is" if len(rivals) == 1 else " are") if rivals else ""

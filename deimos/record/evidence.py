@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from deimos.data import published_curves
-from deimos.record import archive, reading, store
-from deimos.record.reading import ANY_SCALE, LABELLED, REFERENCE
+from deimos.record import archive, queries, store
+from deimos.record.queries import ANY_SCALE, LABELLED, REFERENCE
 from deimos.record.results import table_of, tidy
+from deimos.tasks.authors import published_curves
 
 OTHER_DATA = "not the paper's data"
 PAUSE = 5.0  # minutes without any iteration, from which nobody was at work
@@ -88,14 +88,14 @@ def evidence(
     **settings: str | int | float,
 ) -> Evidence:
     """What the record has of an experiment, or of all; the runs are those that `table` shows."""
-    runs = reading.chosen(experiment, scale, batch_size, settings)
+    runs = queries.chosen(experiment, scale, batch_size, settings)
     by_experiment: dict[str, list] = {}
     for run in runs:
-        by_experiment.setdefault(reading.member(run)[0], []).append(run)
+        by_experiment.setdefault(queries.member(run)[0], []).append(run)
     origins = {
         name: origin(
             [
-                {**run.data.tags, **run.data.params, "finished": reading.is_finished(run)}
+                {**run.data.tags, **run.data.params, "finished": queries.is_finished(run)}
                 for run in found
             ],
             [time for run in found for time in _times(run)],

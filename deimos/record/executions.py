@@ -17,10 +17,9 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from deimos import slices
-from deimos.provenance import machine
-from deimos.record import alive, reading, store
-from deimos.slices import Slice
+from deimos.experiment.runs import Slice
+from deimos.record import process_locks, queries, store
+from deimos.record.provenance import machine
 
 SCALES = ("paper", "quick", "smoke")
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -62,10 +61,10 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
             f"{name} at scale {scale} cannot join the execution {run_id}, which is of "
             f"{run.data.tags['notebook']} at scale {run.data.tags['scale']}"
         )
-    processes, this = run.data.tags["processes"].split(), alive.this_process(store.locks())
+    processes, this = run.data.tags["processes"].split(), process_locks.this_process(store.locks())
     if this not in processes:
         client.set_tag(run_id, "processes", " ".join([*processes, this]))
-    return Experiment(name, id, scale, run_id, slices.read(run.data.tags.get("slice")))
+    return Experiment(name, id, scale, run_id, Slice.from_tag(run.data.tags.get("slice")))
 
 
 def experiment_id(name: str) -> str:
@@ -103,19 +102,19 @@ def open_execution(notebook: str, scale: str, part: Slice | None = None) -> str:
 
     With a `part`, of its code down to its fleets, and of these no more than that slice.
     """
-    if scale not in (*SCALES, reading.REFERENCE):
+    if scale not in (*SCALES, queries.REFERENCE):
         raise ValueError(f"scale {scale!r} is none of {', '.join(SCALES)}")
     end_the_dead({})
     tags = {"kind": "execution", "notebook": notebook, "scale": scale, **machine()}
     tags |= {
-        "processes": alive.this_process(store.locks()),
+        "processes": process_locks.this_process(store.locks()),
         **{f"runs_{count}": "0" for count in COUNTS},
     }
     tags |= {"mlflow.source.name": notebook, "mlflow.source.type": "NOTEBOOK"}
     tags[store.NOTE] = f"An execution of {notebook} at {scale} scale: its figures, tables and page."
     run_name = f"{notebook} · {scale}"
     if part is not None:
-        tags["slice"], run_name = part.written(), f"{run_name} · {part}"
+        tags["slice"], run_name = part.to_tag(), f"{run_name} · {part}"
         tags[store.NOTE] = f"One slice of the fleets of {notebook} at {scale} scale: {part}."
     run = store.client().create_run(experiment_id(notebook), tags=tags, run_name=run_name)
     if store.locks() is None:
@@ -133,7 +132,7 @@ def close_execution(run_id: str, status: str, html: Path | None = None) -> None:
     client = store.client()
     if html is not None:
         client.log_artifact(run_id, str(html))
-    for run in reading.search(status="RUNNING", kind="run", execution=run_id):
+    for run in queries.search(status="RUNNING", kind="run", execution=run_id):
         client.set_terminated(run.info.run_id, "FAILED" if status == "failed" else "KILLED")
     client.set_terminated(run_id, STATUS[status])
 
@@ -158,7 +157,7 @@ def end_the_dead(seen: dict[str, tuple[str, float]]) -> None:
     Beside an SQLite file their locks tell at once. On a server only someone who watches can tell,
     by `SILENCE` seconds without a sign of life: `seen` holds the last signs between two calls.
     """
-    for run in reading.search(status="RUNNING", kind="execution"):
+    for run in queries.search(status="RUNNING", kind="execution"):
         if _is_dead(run, seen):
             close_execution(run.info.run_id, "stopped")
 
@@ -166,7 +165,9 @@ def end_the_dead(seen: dict[str, tuple[str, float]]) -> None:
 def _is_dead(run: Run, seen: dict[str, tuple[str, float]]) -> bool:
     id, tags, folder = run.info.run_id, run.data.tags, store.locks()
     if folder is not None:
-        return all([alive.is_gone(folder, name) for name in tags.get("processes", "").split()])
+        return all(
+            [process_locks.is_gone(folder, name) for name in tags.get("processes", "").split()]
+        )
     sign = tags.get("beat", "")
     if id not in seen or seen[id][0] != sign:
         seen[id] = sign, time.monotonic()

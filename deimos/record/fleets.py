@@ -17,13 +17,13 @@ from math import isfinite
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
-from deimos import limits
-from deimos.data import Task, checksum
-from deimos.iteration import points_of_repeat
-from deimos.members import Iteration, Member, Schedule, fitting_here
-from deimos.provenance import code_fingerprint, machine
-from deimos.record import claims, executions, points, reading, results, store
+from deimos.experiment import settings_check
+from deimos.experiment.iteration import points_of_repeat
+from deimos.experiment.runs import Iteration, Member, Schedule, fitting_here
+from deimos.record import claims, executions, points, queries, results, store
 from deimos.record.executions import Experiment
+from deimos.record.provenance import code_fingerprint, machine
+from deimos.tasks.task import Task, checksum
 
 # Settings that runs did not have at first, with the value that was then the only one.
 LATER = {"fitting": "auto", "space": "probabilities"}
@@ -65,7 +65,7 @@ def fleet(
     wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
     if part := experiment.part:
         wanted = [member for member in wanted if part.covers(schedule.batch_size, *member)]
-    finished = {m for m, run in _known(experiment, identity).items() if reading.is_finished(run)}
+    finished = {m for m, run in _known(experiment, identity).items() if queries.is_finished(run)}
     names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):
         known = _known(experiment, identity)
@@ -75,7 +75,7 @@ def fleet(
             run = known.get((method, repeat))
             about = {**data, **identity, **here, "method": method, "repeat": str(repeat)}
             run_id = run.info.run_id if run else _create(experiment, task, schedule, about)
-            acquired, whole = reading.recorded(run_id, schedule)
+            acquired, whole = queries.recorded(run_id, schedule)
             counts["skipped" if whole else "resumed" if run else "new"] += 1
             # `table` shows the settings that were last asked for, had they to be run or not.
             fresh = {"asked": asked}
@@ -102,7 +102,7 @@ def fleet(
             raise
         finally:
             for member in members:
-                _, whole = reading.recorded(member.run_id, schedule)
+                _, whole = queries.recorded(member.run_id, schedule)
                 client.set_terminated(member.run_id, "FINISHED" if whole else left)
 
 
@@ -118,8 +118,8 @@ def _keep_beginnings(task: Task, members: Sequence[Member]) -> None:
 
 def _known(experiment: Experiment, identity: dict[str, str]) -> dict[tuple[str, int], Run]:
     """The run of each member that has one: of several, the one that came furthest."""
-    runs = reading.search([experiment.id], **identity)
-    tags = [(run.data.tags, run) for run in reading.by_progress(runs)]
+    runs = queries.search([experiment.id], **identity)
+    tags = [(run.data.tags, run) for run in queries.by_progress(runs)]
     return {(known["method"], int(known["repeat"])): run for known, run in tags}
 
 
@@ -134,7 +134,7 @@ def _digest(settings: dict) -> str:
 
 def _asked(experiment: Experiment) -> str:
     """The time; if the clock was set back since something was last asked for, just after that."""
-    last = max(run.data.tags.get("asked", "") for run in reading.search([experiment.id]))
+    last = max(run.data.tags.get("asked", "") for run in queries.search([experiment.id]))
     after = datetime.fromisoformat(last) + timedelta(microseconds=1) if last else None
     return max(_now(), after.isoformat(timespec="microseconds") if after else "")
 
@@ -146,7 +146,9 @@ def _now() -> str:
 def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
     """ValueError naming all that is wrong, before any run is made."""
     settings = {**asdict(schedule), "methods": list(methods), "repeats": repeats}
-    said = limits.problems(settings) + limits.misfits(task, schedule, methods)
+    said = settings_check.invalid_settings(settings) + settings_check.task_conflicts(
+        task, schedule, methods
+    )
     if schedule.batch_size > LARGEST_BATCH:
         said.append(f"batch_size = {schedule.batch_size} is more than {LARGEST_BATCH}")
     if said:
@@ -184,8 +186,8 @@ def log(iteration: Iteration) -> None:
     full = member.schedule.batch_size if n < member.schedule.n_acquired else 0
     if len(iteration.acquired) != full:
         raise ValueError(f"{who}: a batch of {len(iteration.acquired)} points, not {full}")
-    values = {**iteration.metrics, reading.LABELLED: float(iteration.n_labelled)}
-    names = [results.short(key) for key in (*values, reading.IDS)]
+    values = {**iteration.metrics, queries.LABELLED: float(iteration.n_labelled)}
+    names = [results.metric_name(key) for key in (*values, queries.IDS)]
     if len(values) == len(iteration.metrics) or len(set(names)) < len(names):
         raise ValueError(f"{who}: metrics {list(iteration.metrics)} need names of their own")
     for key, value in values.items():
@@ -195,7 +197,7 @@ def log(iteration: Iteration) -> None:
         points.keep_predictions(iteration)  # first: an iteration that is recorded has them
     now = int(time.time() * 1000)
     written = [Metric(key, value, now, n) for key, value in values.items()]
-    written += [Metric(reading.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
+    written += [Metric(queries.IDS, id, now, n + i) for i, id in enumerate(iteration.acquired, 1)]
     store.client().log_batch(member.run_id, metrics=written)  # metrics alone: one transaction
 
 
@@ -215,13 +217,13 @@ def log_instances(
     identity = {
         "kind": "run",
         "experiment": name,
-        "scale": reading.ANY_SCALE,
+        "scale": queries.ANY_SCALE,
         "batch_size": str(settings["batch_size"]),
         "settings": _digest(_known_by(settings, LATER_IN_INSTANCES)),
         "fingerprint": code_fingerprint(also=modules),
     }
     with claims.claim(experiment, [_digest(identity)[:8]]):
-        runs = filter(reading.is_finished, reading.search([experiment.id], **identity))
+        runs = filter(queries.is_finished, queries.search([experiment.id], **identity))
         done = next((run.info.run_id for run in runs), None)
         executions.count(experiment, {"skipped" if done else "new": 1})
         run_id = done or _create_simulation(experiment, identity, columns, source, settings)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from deimos.members import Iteration
-from deimos.record import reading, store
-from deimos.record.reading import MEMBER
+from deimos.experiment.runs import Iteration
+from deimos.record import queries, store
+from deimos.record.queries import MEMBER
 
 BEGINNING = "points.json"
 ACQUIRED = "acquired.csv"
@@ -87,12 +87,12 @@ def acquired_predictions(
     have no rows.
     """
     rows = []
-    for run in reading.chosen(experiment, scale, batch_size, settings):
-        recorded = reading.history(run.info.run_id, reading.IDS)
+    for run in queries.chosen(experiment, scale, batch_size, settings):
+        recorded = queries.history(run.info.run_id, queries.IDS)
         for position, row in _rows(run.info.run_id).items():
             _, id, *values = row.split(",")
             if recorded.get(position) == float(id):  # else its iteration was never written
-                point = *reading.member(run), position, int(id)
+                point = *queries.member(run), position, int(id)
                 rows += [(*point, k, float(value)) for k, value in enumerate(values)]
     frame = pd.DataFrame(rows, columns=[*MEMBER, "position", "id", "output", "value"])
     return frame.sort_values([*MEMBER, "position", "output"], ignore_index=True)
@@ -102,9 +102,9 @@ def _ids(
     which: str, experiment: str | None, scale: str | None, batch_size: int | None, settings: dict
 ) -> pd.DataFrame:
     rows = []
-    for run in reading.chosen(experiment, scale, batch_size, settings):
+    for run in queries.chosen(experiment, scale, batch_size, settings):
         for text in _text(run.info.run_id, BEGINNING):
-            rows += [(*reading.member(run), id) for id in json.loads(text)[which] or ()]
+            rows += [(*queries.member(run), id) for id in json.loads(text)[which] or ()]
     frame = pd.DataFrame(rows, columns=[*MEMBER, "id"])
     return frame.sort_values(MEMBER, kind="stable", ignore_index=True)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from deimos.record import reading, store
-from deimos.record.reading import IDS, LABELLED, MEMBER
+from deimos.record import queries, store
+from deimos.record.queries import IDS, LABELLED, MEMBER
 
 COLUMNS = {
     "experiment": str,
@@ -35,7 +35,7 @@ def table(
     has several runs, the one that came furthest. Scales are never mixed: `ValueError` if `scale` is
     left out and there are several. MLflow reads about 35,000 measurements a second.
     """
-    return table_of(reading.chosen(experiment, scale, batch_size, settings), metric)
+    return table_of(queries.chosen(experiment, scale, batch_size, settings), metric)
 
 
 def table_of(runs: list, metric: str | None = None) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def table_of(runs: list, metric: str | None = None) -> pd.DataFrame:
         (run.info.run_id, key, point.step, point.timestamp, point.value)
         for run in runs
         for key in run.data.metrics
-        if metric in (None, short(key)) or key == LABELLED
+        if metric in (None, metric_name(key)) or key == LABELLED
         for point in store.client().get_metric_history(run.info.run_id, key)
     ]
     values = pd.DataFrame(rows, columns=["run", "metric", "step", "timestamp", "value"])
@@ -64,19 +64,19 @@ def tidy(values: pd.DataFrame, tags: Mapping[str, Mapping[str, str]]) -> pd.Data
     rows = []
     for row in values[~values.metric.isin([IDS, LABELLED])].itertuples():
         told, at = tags[row.run], (row.run, row.step)
-        name, b, method, repeat = reading.member_of(told)
+        name, b, method, repeat = queries.member_of(told)
         if told.get("step") == "repeat":
             place = (name, b, method, row.step, b, b)
         elif at in labelled:  # else a copy of the record that is still being written
             place = (name, b, method, repeat, row.step, labelled[at])
         else:
             continue
-        rows.append((*place, short(row.metric), row.value))
+        rows.append((*place, metric_name(row.metric), row.value))
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     return frame.sort_values([*MEMBER, "n_acquired", "metric"], ignore_index=True)
 
 
-def short(metric: str) -> str:
+def metric_name(metric: str) -> str:
     """A metric's name in the table: `test/accuracy` is `accuracy`."""
     return metric.rpartition("/")[2]
 
@@ -87,11 +87,11 @@ def acquired_ids(
     batch_size: int | None = None,
     **settings: str | int | float,
 ) -> pd.DataFrame:
-    """What each member acquired, in order (`position` from 1), in the runs that `table` shows."""
+    """Ids that each member acquired, in order (`position` from 1), of the runs in `table`."""
     rows = [
-        (*reading.member(run), position, int(id))
-        for run in reading.chosen(experiment, scale, batch_size, settings)
-        for position, id in reading.history(run.info.run_id, IDS).items()
+        (*queries.member(run), position, int(id))
+        for run in queries.chosen(experiment, scale, batch_size, settings)
+        for position, id in queries.history(run.info.run_id, IDS).items()
     ]
     frame = pd.DataFrame(rows, columns=[*MEMBER, "position", "id"])
     return frame.sort_values([*MEMBER, "position"], ignore_index=True)

@@ -11,13 +11,14 @@ import time
 import zlib
 from collections.abc import Sequence
 
-from deimos.record import reading, results, store
+from deimos.record import queries, results, store
 from deimos.record.executions import Experiment
 
 TAG = "mlflow.sharedViewState."
 UNNAMED = "Model metrics"  # what the UI calls the section of metrics without a slash
 SIMULATION = "instance/"  # metrics with an instance a step
-LONG, CUT = 25, 0.1  # steps of a long run, and which part of it, the first, may be cut off
+# Steps of a long run, and which part of it, the first, may be cut off
+LONG_VIEW, VIEW_CUT = 25, 0.1
 
 
 def key(name: str) -> str:
@@ -42,7 +43,7 @@ def saved_view(
     """
     steps = "instances" if metric.startswith(SIMULATION) else "labels acquired"
     # The axis says "Step" and the chart the metric's name: what they are stands above them.
-    title = f"{results.short(metric)} against {steps}"
+    title = f"{results.metric_name(metric)} against {steps}"
     first = {"uuid": "section", "name": title, "display": True}
     first |= {"columns": 1, "cardHeight": 480}
     others = {key.rpartition("/")[0] or UNNAMED for run in runs for key in run.data.metrics}
@@ -106,15 +107,15 @@ def _range(metric: str, points: Sequence[tuple[int, float]]) -> dict[str, float]
         return {}
     steps = {step for step, _ in points}
     left, right = min(steps), max(steps)
-    cut = metric.startswith("test/") and len(steps) > LONG
-    values = [value for step, value in points if not cut or step > left + CUT * (right - left)]
+    cut = metric.startswith("test/") and len(steps) > LONG_VIEW
+    values = [value for step, value in points if not cut or step > left + VIEW_CUT * (right - left)]
     low, high = min(values), max(values)
     x, y = (right - left or 1) / 40, (high - low or 1) / 20
     return {"xMin": left - x, "xMax": right + x, "yMin": low - y, "yMax": high + y}
 
 
 def _points(metric: str, runs: Sequence) -> list[tuple[int, float]]:
-    return [point for run in runs for point in reading.history(run.info.run_id, metric).items()]
+    return [point for run in runs for point in queries.history(run.info.run_id, metric).items()]
 
 
 def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: str) -> str:
@@ -124,7 +125,7 @@ def view(experiment: Experiment, name: str, task: str, batch_size: int, metric: 
 
     Returns its key. The runs are those of now: an execution writes its views again.
     """
-    runs = reading.chosen(task, experiment.scale, batch_size, {})
+    runs = queries.chosen(task, experiment.scale, batch_size, {})
     if not runs:
         raise ValueError(f"the record has no runs of {task} at batch size {batch_size} to show")
     return write(experiment.id, f"{name} ({experiment.scale})", metric, runs)
@@ -173,7 +174,7 @@ def carry(experiment: str, saved: str, scale: str | None) -> None:
         client.set_experiment_tag(experiment, TAG + key(name), again)
 
 
-def shown(experiment: str, saved: str) -> list:
+def runs_of(experiment: str, saved: str) -> list:
     """The runs that a view shows."""
     return store.client().search_runs([experiment], state_of(saved)[1]["searchFilter"])
 
@@ -183,7 +184,7 @@ def prune() -> None:
     client = store.client()
     for found in client.search_experiments(max_results=50_000):
         for tag, saved in found.tags.items():
-            if tag.startswith(TAG) and not shown(found.experiment_id, saved):
+            if tag.startswith(TAG) and not runs_of(found.experiment_id, saved):
                 client.delete_experiment_tag(found.experiment_id, tag)
 
 

@@ -1,4 +1,4 @@
-"""Where the record lies: an SQLite file and the artifacts beside it, or a server of your own.
+"""The record's place: an SQLite file with the artifacts beside it, or a server of your own.
 
 MLflow neither creates a database safely when several processes meet a missing one, nor finds the
 artifacts of a store that was moved. Both are put right here, below MLflow, on SQLite itself.
@@ -22,14 +22,14 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from deimos.data import ROOT
+from deimos.tasks.files import ROOT
 
 # What it says as an error, with all of its traceback, it raises too.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 LARGEST_WRITE = 1_000  # metrics that MLflow takes at once
 LOCK = 0xDE1705  # on a PostgreSQL server, for whoever makes or migrates the database
-PATIENCE = 300.0  # seconds to wait for another process
+LOCK_PATIENCE = 300.0  # seconds to wait for another process
 NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
 
 
@@ -39,7 +39,7 @@ def own_file() -> Path:
 
 
 def uri() -> str:
-    """Where the record is: `MLFLOW_TRACKING_URI`, else `mlruns/mlflow.db` beside the package.
+    """Address of the record: `MLFLOW_TRACKING_URI`, else `mlruns/mlflow.db` in the repository.
 
     Addresses end up in messages and notebooks. A server's user and password are therefore taken out
     of this one, to where MLflow looks for them too.
@@ -59,7 +59,7 @@ def without_password(text: str) -> str:
 
 
 def why(problem: object) -> str:
-    """What went wrong, as one line: databases tell their whole query, servers their address."""
+    """Describe an error in one line, without the query or the address that came with it."""
     return without_password((str(problem).splitlines() or [type(problem).__name__])[0])
 
 
@@ -69,7 +69,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
-    """Where an experiment's files go: an MLflow server has a place of its own, no database has."""
+    """Folder for an experiment's files; None for an MLflow server, which has a place of its own."""
     if uri.startswith("http"):
         return None
     folder = (sqlite_file(uri) or own_file()).parent.absolute()
@@ -85,7 +85,7 @@ def client() -> MlflowClient:
 def _open(uri: str) -> MlflowClient:
     """The store, made if it is missing."""
     try:
-        with alone(uri):
+        with opening_store(uri):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except (OSError, sqlite3.Error, SQLAlchemyError, MlflowException) as problem:
@@ -101,13 +101,13 @@ def log_metrics(run_id: str, points: Sequence[Metric]) -> None:
 
 
 def locks() -> Path | None:
-    """Where living processes hold their locks, beside an SQLite file; with a server, nowhere."""
+    """Folder of living processes' locks, beside an SQLite file; None with a server."""
     file = sqlite_file(uri())
     return None if file is None else file.parent / "alive"
 
 
 @contextmanager
-def alone(uri: str) -> Iterator[None]:
+def opening_store(uri: str) -> Iterator[None]:
     """Hold the store while it is opened: creating or migrating a database is for one at a time.
 
     The lock is the database's own, for SQLite on a file of its own, and so goes with the process
@@ -124,9 +124,9 @@ def alone(uri: str) -> Iterator[None]:
             yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(file.with_suffix(".lock"), timeout=PATIENCE)) as lock:
+    with closing(sqlite3.connect(file.with_suffix(".lock"), timeout=LOCK_PATIENCE)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
-        with closing(sqlite3.connect(file, timeout=PATIENCE)) as database:
+        with closing(sqlite3.connect(file, timeout=LOCK_PATIENCE)) as database:
             database.execute("BEGIN IMMEDIATE")  # raises if it may only be read
         yield
         if file == own_file():
@@ -134,7 +134,7 @@ def alone(uri: str) -> Iterator[None]:
 
 
 def _reach(uri: str) -> None:
-    """Ask a server once: MLflow itself would try for minutes."""
+    """Ask a server once, since MLflow itself would try for minutes."""
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
     except urllib.error.HTTPError:
@@ -156,7 +156,7 @@ def _locked(uri: str) -> Iterator[None]:
 def _bring_artifacts_home(file: Path) -> None:
     """Artifact places are absolute: after a move of the repository, point them here again."""
     mark = "/mlruns/artifacts/"
-    with closing(sqlite3.connect(file, timeout=PATIENCE)) as database, database:
+    with closing(sqlite3.connect(file, timeout=LOCK_PATIENCE)) as database, database:
         places = database.execute("SELECT experiment_id, artifact_location FROM experiments")
         for experiment, old in places.fetchall():
             new = f"{file.parent}/artifacts/{old.rpartition(mark)[2]}"

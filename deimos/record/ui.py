@@ -29,7 +29,7 @@ def links(port: int = 5000) -> list[str]:
             lines.append(f"{found.name}: {place}")
         for tag in sorted(tag for tag in found.tags if tag.startswith(saved_views.TAG)):
             saved = found.tags[tag]
-            if saved_views.shown(found.experiment_id, saved):
+            if saved_views.runs_of(found.experiment_id, saved):
                 name, key = json.loads(saved)["name"], tag.removeprefix(saved_views.TAG)
                 lines.append(f"{name}: {place}{SHARED.format(key=key)}")
     return lines

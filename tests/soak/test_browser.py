@@ -18,8 +18,8 @@ import browser
 import pytest
 
 import deimos
-from deimos import figures, paper
 from deimos.record import archive
+from deimos.report import figures, paper
 
 ROOT = Path(deimos.__file__).parents[1]
 ARTIFACTS = ROOT / "tests" / "artifacts" / "browser"
@@ -62,7 +62,7 @@ def server(kept, port):
     """What `make ui` starts, on this record."""
     file, _ = kept
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{file}"}
-    command = [sys.executable, "-m", "deimos.browse", str(port)]
+    command = [sys.executable, "-m", "deimos.report.browse", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         end = time.monotonic() + 180

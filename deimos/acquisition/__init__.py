@@ -1,0 +1,15 @@
+"""The mathematics behind the acquisition functions (§4, §5, App. A): no network and no label.
+
+    fast_selection     the greedy batch in mask space, exact (Algorithm 1, eqs. 5 and 6)
+    exhaustive         the best of all batches (App. A)
+    batchbald          the batch whose labels together tell most about the model (§5)
+    set_cover          covers of points by balls, as robust k-Center needs them
+    forward_backward   twice the batch forward, then the least missed half is dropped, as in BAIT
+    beliefs            the model's view of the sample points, as every function receives it
+    checks             predictions, candidates, nuggets and weights, checked; ties
+    cores              torch on one core, for small pieces of work
+    candidate_blocks   the c × c blocks of every candidate, and its score
+    mask_space         F, the centred predictions, a column a point, in parts of a fixed size
+
+`expected_improvement`, `baselines` and `k_center`, one level up, are the face of this folder.
+"""

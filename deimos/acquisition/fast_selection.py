@@ -1,0 +1,340 @@
+"""The greedy batch without the covariance matrix: Algorithm 1 in mask space, exact (§4).
+
+V = τ⁻¹I + FᵀF, with F the centred predictions over √(J−1), so J × J matrices say it all. Let
+M be what the batch so far has left of the J × J identity, G = Σ_j f_jf_jᵀ and H = MGM. Then
+
+    eq. 5:  W_i = f_iᵀMf_i + τ⁻¹I,    Q_i = f_iᵀHf_i − τ⁻²I,  EI(i) = tr(W_i⁻¹Q_i) + 2cτ⁻¹
+    eq. 6:  W_i = f_iᵀMf_i + τ_s⁻¹I,  Q_i = f_iᵀHf_i,         EI(i) = tr(W_i⁻¹Q_i)
+
+where a picked point leaves G in the first and stays in the second. One more label lowers the
+c × c blocks W and Q by products of a few J-vectors with F: O(S J c²) a pick, O(S J c) memory,
+nothing S × S.
+
+Where point j matters w_j times, EI(i) = Σ_j w_j tr(V_ji W_i⁻¹ V_ij): G = Σ_j w_j f_jf_jᵀ, and in
+eq. 5, where V_ii alone has a τ⁻¹, Q_i = f_iᵀHf_i − w_i τ⁻²I and EI(i) = tr(W_i⁻¹Q_i) + 2c w_i τ⁻¹.
+
+Points come in parts of a fixed size, each a core's: the same batch on any number of cores.
+
+Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from deimos.acquisition.candidate_blocks import axes_of, blocks, is_wide, lower
+from deimos.acquisition.checks import (
+    TIE,
+    Whole,
+    check_nuggets,
+    check_predictions,
+    check_weights,
+    sorted_candidates,
+    whole_number,
+)
+from deimos.acquisition.cores import Cores
+from deimos.acquisition.cores import one_thread as one_thread
+from deimos.acquisition.mask_space import (
+    features_in_parts,
+    parts_of,
+    project,
+    root,
+    second_moment,
+    standard_features,
+    uncorrelated,
+)
+
+# Predictions, for which one core is faster than a GPU that is asked back at every pick
+FEW_PREDICTIONS = 2**19
+
+
+def select(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    batch_size: Whole,
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
+) -> Int[Tensor, " b"]:
+    """Pick as `greedy_batch` does from `covariance(predictions, noise)`, without that matrix.
+
+    `noise` is τ⁻¹ (eq. 5, and classification as the authors ran it), `smoothing` is τ_s⁻¹ (eq. 6
+    as printed); at most one of them is not 0. `weights` say how much each sample point matters,
+    candidate or not: all the same unless given.
+    """
+    return select_with_gains(predictions, candidates, batch_size, noise, smoothing, weights)[0]
+
+
+@torch.no_grad()
+def select_with_gains(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    batch_size: Whole,
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
+) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
+    """The batch, and the expected improvement of each of its points given those before it."""
+    if predictions.is_cuda and predictions.numel() < FEW_PREDICTIONS:
+        about = (None if one is None else one.cpu() for one in (predictions, candidates, weights))
+        here, among, how_much = about
+        found = select_with_gains(here, among, batch_size, noise, smoothing, how_much)
+        return tuple(one.to(predictions.device) for one in found)
+    check_nuggets(noise, smoothing)
+    check_predictions(predictions)
+    S, batch_size = predictions.shape[1], whole_number(batch_size, "the batch size")
+    candidates = sorted_candidates(candidates, S, batch_size)
+    weights = None if weights is None else check_weights(weights, S)
+    with Cores(len(parts_of(predictions))) as cores:
+        search = begin(predictions, candidates, noise, smoothing, weights, cores)
+        picked, gains = [], []
+        while True:
+            best, gain = pick(search, TIE * gains[0] if gains and search.exhausts else 0.0)
+            picked.append(best)
+            gains.append(gain)
+            if len(picked) == batch_size:
+                return candidates[picked], search.M.new_tensor(gains) * search.scale
+            condition_masks(search, best)
+
+
+@dataclass
+class Part:
+    """Some of the points: features of candidates F and of others `rest`, blocks and scores."""
+
+    F: Float[Tensor, "J c n"]
+    rest: Float[Tensor, "J c r"]
+    inside: Float[Tensor, " n"] | None  # weights of the candidates, where there are some
+    outside: Float[Tensor, " r"] | None
+    first: int  # the first candidate's place among all
+    weight: Float[Tensor, " n"]
+    own_noise: Float[Tensor, " n"]  # what a label takes away at the point itself
+    bonus: Float[Tensor, " n"]
+    CE: Float[Tensor, "k c n"]
+    W: Tensor = None
+    Q: Tensor = None
+    score: Tensor = None
+    start: Tensor = None  # Q's diagonal when it was made, [n c]
+    total: Tensor = None
+    best: float = -torch.inf
+
+
+@dataclass
+class Search:
+    """What is known between one pick and the next."""
+
+    parts: list[Part]
+    cores: Cores
+    noise: float
+    nugget: float
+    scale: float
+    exhausts: bool  # without a nugget, nothing is left beyond the rank
+    delicate: bool  # the outputs of a point must be told apart afresh after every pick
+    wide: bool
+    M: Float[Tensor, "J J"] = None
+    H: Float[Tensor, "J J"] = None
+    picked: list[int] = field(default_factory=list)
+    known: int = 0  # picks that the features are conditioned on
+    greatest: float = 0.0
+
+    def at(self, candidate: int) -> tuple[Part, int]:
+        """The part that a candidate is in, and its place there."""
+        part = next(part for part in reversed(self.parts) if part.first <= candidate)
+        return part, candidate - part.first
+
+
+def begin(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    noise: float,
+    smoothing: float,
+    weights: Float[Tensor, " S"] | None,
+    cores: Cores,
+) -> Search:
+    """Features in parts, and blocks and scores before the first pick."""
+    S, c = predictions.shape[1:]
+    sizes = [part.shape[1] for part in parts_of(predictions)]
+    features, scale = features_in_parts(parts_of(predictions), noise + smoothing, cores)
+    is_candidate = torch.zeros(S, dtype=torch.bool, device=features[0].device)
+    is_candidate[candidates] = True
+    eps = torch.finfo(features[0].dtype).eps
+    noise, nugget = noise / scale, (noise + smoothing) / scale
+    d = features[0].shape[1]
+    # Without a nugget 64 ε stands for it, so that 0/0 is 0, and not rounding error over another.
+    delicate = d > 1 and (nugget or 64 * eps) < 1e-4
+    search = Search(
+        [], cores, noise, nugget or 64 * eps, scale, nugget == 0, delicate, is_wide(d, delicate)
+    )
+    first = 0
+    for i, inside in enumerate(is_candidate.split(sizes)):
+        F, features[i] = features[i], None
+        matters = None if weights is None else weights.to(F).split(sizes)[i]
+        rest = F[:, :, ~inside] if not inside.all() else F[:, :, :0]
+        F = F if inside.all() else F[:, :, inside]
+        weight = torch.ones_like(F[0, 0]) if matters is None else matters[inside]
+        own_noise = noise * c * weight
+        search.parts.append(
+            Part(
+                F, rest, None if matters is None else weight,
+                None if matters is None else matters[~inside], first, weight, own_noise,
+                own_noise + noise * d * weight, F.new_empty(2 * d, *F.shape[1:]),
+            )
+        )  # fmt: skip
+        first += F.shape[2]
+    refresh(search)
+    return search
+
+
+def refresh(search: Search) -> None:
+    """M, H, and every candidate's blocks and score from the features as they are now."""
+
+    def moments(part: Part) -> tuple[Tensor, Tensor]:
+        part.F = uncorrelated(part.F) if search.delicate and part.F.shape[2] else part.F
+        inside, outside = part.inside, part.outside
+        return second_moment(part.F, inside), second_moment(part.rest, outside)
+
+    found = search.cores.each(moments, search.parts)
+    search.H = in_sum([inside for inside, _ in found]) + in_sum([outside for _, outside in found])
+    search.M = torch.eye(len(search.H)).to(search.H)
+    noise = search.noise
+
+    def score(part: Part) -> None:
+        own = noise**2 * part.weight
+        part.W, part.Q, part.score = blocks(part.F, search.H, own, search.nugget, search.wide)
+        part.start = part.Q.diagonal() + own[:, None]
+        for n in search.picked:
+            if part.first <= n < part.first + len(part.score):
+                part.start[n - part.first] = 0
+        rate(part)
+
+    search.cores.each(score, search.parts)
+    search.known = len(search.picked)
+    search.greatest = max(p.start.max().item() for p in search.parts if len(p.start))
+
+
+def in_sum(matrices: list[Tensor]) -> Tensor:
+    """Their sum, in order."""
+    total = matrices[0]
+    for matrix in matrices[1:]:
+        total = total + matrix
+    return total
+
+
+def rate(part: Part) -> None:
+    """The expected improvement of a part's candidates, and the best of them."""
+    part.total = part.score + part.bonus
+    part.best = part.total.max().item() if len(part.total) else -torch.inf
+
+
+def pick(search: Search, nothing: float) -> tuple[int, float]:
+    """The best candidate and its expected improvement; ties go to the first.
+
+    W and Q keep the rounding errors of what they were at the start. Before those can be seen
+    beside the best score, start afresh from features given the batch, which lose nothing.
+    """
+    while True:
+        top = max(part.best for part in search.parts)
+        as_good = top - max(TIE * abs(top), nothing)
+        part = next(part for part in search.parts if part.best >= as_good)
+        place = part.total.clamp(max=as_good).argmax().item()  # argmax takes the first
+        best = part.first + place
+        if len(search.picked) == search.known:
+            return best, part.total[place].item()
+        eps = torch.finfo(part.F.dtype).eps
+        visible = eps**-0.25 * max(top - part.own_noise[place].item(), 0)
+        if not (search.delicate or is_stale(search, visible)):
+            return best, part.total[place].item()
+        start_afresh(search)
+
+
+def is_stale(search: Search, visible: float) -> bool:
+    """Whether some block may have lost so much that its rounding errors are visible."""
+    if not search.greatest > search.nugget * visible:
+        return False
+    return any(
+        (p.start / p.W.diagonal().clamp(min=search.nugget)).max().item() > visible
+        for p in search.parts
+        if len(p.start)
+    )
+
+
+def start_afresh(search: Search) -> None:
+    """Features given all that is picked, and all that follows from them."""
+    new = [search.at(n) for n in search.picked[search.known :]]
+    R = root(torch.cat([part.F[:, :, n : n + 1] for part, n in new], 2).flatten(1), search.nugget)
+    if search.noise:
+        for part, n in [search.at(n) for n in search.picked]:
+            part.F[:, :, n] = 0
+
+    def given(part: Part) -> None:
+        for F in (part.F, part.rest):
+            if F.shape[2]:
+                F.copy_(project(R, F))
+
+    search.cores.each(given, search.parts)
+    refresh(search)
+
+
+def condition_masks(search: Search, best: int) -> None:
+    """What the label of the best candidate leaves of all blocks and scores."""
+    (part, place), noise, M, H = search.at(best), search.noise, search.M, search.H
+    # In the axes of W_n the outputs of n are independent observations.
+    variance, axes = axes_of(part.W[:, :, place])
+    variance = variance.clamp(min=search.nugget)
+    x = part.F[:, :, place] @ (axes / variance.sqrt())
+    w, r = M @ x, H @ x
+    e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
+    if noise:
+        e.addcdiv_(w, variance, value=noise**2 / 2 * part.weight[place].item())
+    # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
+    M.addmm_(w, w.T, alpha=-1)
+    H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
+    both = torch.cat([w, e], 1).T
+    search.picked.append(best)
+    part.start[place], part.bonus[place] = 0, -torch.inf
+
+    def less(part: Part) -> None:
+        torch.mm(both, part.F.flatten(1), out=part.CE.flatten(1))
+        lower(part.W, part.Q, part.score, part.CE, search.nugget, search.wide)
+        rate(part)
+
+    search.cores.each(less, search.parts)
+
+
+@torch.no_grad()
+def improvements(
+    predictions: Float[Tensor, "J S c"],
+    candidates: Int[Tensor, " n"],
+    picked: Int[Tensor, " k"],
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+) -> Float[Tensor, " n"]:
+    """Expected improvement of each candidate once `picked` are known: tr(V_i V_ii⁻¹ V_iᵀ)."""
+    F, scale = standard_features(predictions, noise + smoothing)
+    noise, nugget = noise / scale, (noise + smoothing) / scale or 1e-12
+    if len(picked):
+        F = project(root(F[:, :, picked].flatten(1), nugget), F)
+        if noise:
+            F[:, :, picked] = 0
+    d, left_out = F.shape[1], predictions.shape[2] - F.shape[1]
+    G, one, found = second_moment(F), torch.eye(d).to(F), []
+    for some in candidates.split(max(1, 2**22 // (d * len(F)))):
+        f = F[:, :, some].permute(2, 1, 0)  # [n d J]
+        V_ii = f @ f.mT
+        VV_ii = f @ G @ f.mT + 2 * noise * V_ii + noise**2 * one
+        gains = torch.linalg.solve(V_ii + nugget * one, VV_ii).diagonal(dim1=1, dim2=2).sum(1)
+        found.append(scale * (gains + left_out * noise))
+    return torch.cat(found)
+
+
+def batch_improvement(
+    predictions: Float[Tensor, "J S c"],
+    batch: Int[Tensor, " b"],
+    noise: float = 0.0,
+    smoothing: float = 0.0,
+    weights: Float[Tensor, " S"] | None = None,
+) -> float:
+    """`variance_removed` from `covariance(predictions, noise)`, without that matrix."""
+    gains = select_with_gains(predictions, batch, len(batch), noise, smoothing, weights)[1]
+    return gains.sum().item()

@@ -1,0 +1,15 @@
+"""The paper's claims, our verdicts on them, and the figures and pages that show both.
+
+    paper          the paper's claims and numbers as data
+    verdicts       the outcome of each claim, from a table of our runs
+    figures        one function a figure
+    results_page   the results of the kept runs, written into docs and README
+    browse         our own page before MLflow's UI
+    front_page     that page as HTML
+    judging        a claim's outcome, as data
+    overview       the overview figure: a panel an experiment
+    resamples      resampled repeats and simulated curves under no difference
+    summaries      the table for people: means at budgets, gaps to the authors' curves
+
+Verdicts are data; `figures` and `results_page` alone make pictures and text of them.
+"""

@@ -1,0 +1,105 @@
+"""Masks are shared by all points, and a shared mask is what a hand-masked forward pass does."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from deimos.models import mc_dropout
+from deimos.models.networks import Network
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network(nn.Sequential(nn.Flatten(), nn.Linear(5, 8), nn.ReLU()), (8, 6, 3), p=0.4)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(11, 5, generator=torch.Generator().manual_seed(1))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_predictions_equal_a_forward_pass_masked_by_hand(network, x):
+    masks = mc_dropout.draw_masks(network, (4,), generator())
+    predictions = mc_dropout.predict_shared(network, mc_dropout.trunk_features(network, x), masks)
+    for j in range(4):
+        for s in range(len(x)):
+            h = network.trunk(x[s : s + 1])[0]
+            h = torch.relu(network.dense[0].weight @ (h * masks[0][j]) + network.dense[0].bias)
+            h = network.dense[1].weight @ (h * masks[1][j]) + network.dense[1].bias
+            torch.testing.assert_close(predictions[j, s], h.softmax(0))
+
+
+def test_a_shuffled_pool_gives_the_same_predictions_point_by_point(network, x):
+    masks = mc_dropout.draw_masks(network, (4,), generator())
+    order = torch.randperm(len(x), generator=generator(3))
+    straight = mc_dropout.predict_shared(network, mc_dropout.trunk_features(network, x), masks)
+    shuffled = mc_dropout.predict_shared(
+        network, mc_dropout.trunk_features(network, x[order]), masks
+    )
+    torch.testing.assert_close(shuffled, straight[:, order])
+
+
+def test_equal_points_agree_under_shared_masks_and_differ_under_fresh_ones(network, x):
+    twins = mc_dropout.trunk_features(network, x[[0, 0]])
+    masks = mc_dropout.draw_masks(network, (6,), generator())
+    shared = mc_dropout.predict_shared(network, twins, masks)
+    fresh = mc_dropout.predict_fresh(network, twins, 6, generator())
+    assert torch.equal(shared[:, 0], shared[:, 1])
+    assert not torch.equal(fresh[:, 0], fresh[:, 1])
+
+
+def test_masks_keep_their_mean_and_drop_a_share_p_of_the_units(network):
+    masks = mc_dropout.draw_masks(network, (5000,), generator())
+    assert [m.shape[1] for m in masks] == [8, 6]
+    for mask in masks:
+        assert mask.unique().tolist() == pytest.approx([0, 1 / 0.6])
+        assert mask.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_the_predictive_mean_is_the_mean_of_the_fresh_passes(network, x):
+    features = mc_dropout.trunk_features(network, x)
+    mean = mc_dropout.predictive_mean(network, features, 9, generator(4))
+    passes = mc_dropout.predict_fresh(network, features, 9, generator(4))
+    torch.testing.assert_close(mean, passes.mean(0))
+
+
+def test_chunks_of_points_change_nothing(network, x, monkeypatch):
+    whole = mc_dropout.trunk_features(network, x)
+    monkeypatch.setattr(mc_dropout, "TRUNK_NUMBERS_AT_ONCE", 4 * x[0].numel())
+    torch.testing.assert_close(mc_dropout.trunk_features(network, x), whole)
+
+
+def test_diversity_is_the_average_symmetric_divergence_over_pairs():
+    p = torch.rand(5, 4, generator=generator(), dtype=torch.float64).softmax(1)
+    pairs = [
+        (p[i] * (p[i] / p[j]).log()).sum() + (p[j] * (p[j] / p[i]).log()).sum()
+        for i in range(5)
+        for j in range(i)
+    ]
+    assert mc_dropout.batch_diversity(p) == pytest.approx(sum(pairs).item() / len(pairs))
+
+
+def test_equal_predictions_have_no_diversity_and_certain_ones_a_finite_one():
+    assert mc_dropout.batch_diversity(torch.full((3, 2), 0.5)) == pytest.approx(0, abs=1e-12)
+    assert math.isfinite(mc_dropout.batch_diversity(torch.eye(2)))
+    assert math.isnan(mc_dropout.batch_diversity(torch.ones(1, 2) / 2))
+
+
+def test_logits_are_what_the_probabilities_are_made_of_under_the_same_masks():
+    network = Network(nn.Sequential(nn.Linear(3, 6), nn.ReLU()), (6, 5, 4), p=0.3)
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    features = mc_dropout.trunk_features(network, x)
+    masks = mc_dropout.draw_masks(network, (5,), torch.Generator().manual_seed(1))
+    logits = mc_dropout.predict_shared(network, features, masks, "logits")
+    probabilities = mc_dropout.predict_shared(network, features, masks)
+    assert logits.min() < 0 and not torch.equal(logits, probabilities)
+    torch.testing.assert_close(logits.softmax(-1), probabilities)
+    with pytest.raises(ValueError, match="got space='odds', wanted probabilities or logits"):
+        mc_dropout.predict_shared(network, features, masks, "odds")

@@ -1,0 +1,20 @@
+"""A figure of learning curves shows where methods differ."""
+
+import pandas as pd
+import pytest
+
+from deimos.report import figures
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("accuracy", -1), ("mse", 1)])
+def test_of_a_long_run_the_start_may_be_cut_off_but_no_later_score(metric, sign):
+    rows = [
+        (method, n, sign * (100.0 if n == 0 else worse * n))
+        for method, worse in (("deimos", 2.0), ("random", -1.0))
+        for n in range(40)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "n_acquired", "value"])
+    table = table.assign(experiment="digits", batch_size=1, repeat=1, metric=metric)
+    (axes,) = figures.learning_curves(table, "title", table.head(0)).axes
+    low, high = sorted(sign * end for end in axes.get_ylim())
+    assert low <= -39 and 78 <= high < 100

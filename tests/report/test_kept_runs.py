@@ -1,0 +1,117 @@
+"""What the kept runs say, and how often the rules would be wrong on runs such as these."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import evidence_of
+
+from deimos import stats, tracking
+from deimos.report import paper, results_page
+from deimos.report.judging import difference, judge, subject
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return results_page.kept()
+
+
+def outcomes(evidence, *, where=None, says=None, methods=None):
+    claims = [
+        claim
+        for claim in paper.CLAIMS
+        if (where is None or claim.where == where)
+        and (says is None or claim.says == says)
+        and (methods is None or claim.methods == methods)
+    ]
+    return {verdict.claim.methods: verdict.outcome for verdict in judge(claims, evidence)}
+
+
+def test_three_repeats_do_not_tell_deimos_from_batchbald_and_ten_do(kept):
+    says = "DEIMOS improves upon BatchBALD"
+    assert outcomes(kept["H100"], says=says) == {("batchbald",): "undecided"}
+    assert outcomes(kept["CPU"], says=says) == {("batchbald",): "undecided"}
+    assert outcomes(kept["CPU, bfloat16"], says=says) == {("batchbald",): "supported"}
+
+
+def test_the_kept_faces_and_digits_decide_what_three_repeats_can(kept):
+    ours = kept["H100"]
+    right = outcomes(ours, where="Fig. 2 right", methods=("random",))
+    assert right[("random",)] == "contradicted"
+    centre = {
+        v.claim.methods: v.outcome
+        for v in judge([c for c in paper.FACE_AGE if c.kind == "outperforms"][:2], ours)
+    }
+    assert centre == {("max_variance",): "supported", ("random",): "undecided"}
+    assert outcomes(ours, where="Fig. 3 b") == {
+        ("random",): "undecided",
+        ("max_entropy",): "undecided",
+    }
+    table_2 = [
+        c for c in paper.MNIST_7_VS_9 if c.where == "Tab. 2" and c.methods[:1] != ("deimos",)
+    ]
+    found = {v.claim.methods[0]: v.outcome for v in judge(table_2, ours)}
+    assert found["max_entropy"] == "undecided" and found["bald"] == "supported"
+    assert set(outcomes(ours, where="Fig. 3 e").values()) == {"contradicted"}
+
+
+def test_splicing_on_other_data_tests_no_claim_of_the_papers(kept):
+    verdicts = judge(paper.SPLICING, kept["H100"])
+    assert {verdict.outcome for verdict in verdicts} == {"not tested"}
+    assert all("not the paper's data" in verdict.reasons for verdict in verdicts)
+
+
+def test_supported_is_false_in_at_most_one_null_case_in_forty(kept):
+    """Null curves: Gaussian, with the covariance of the kept runs around their method's mean."""
+    rng, wrong, total = np.random.default_rng(0), 0, 0
+    claims = [c for c in paper.CLAIMS if c.kind == "outperforms" and len(c.methods) == 1]
+    for claim in claims:
+        rows = subject(claim, kept["H100"].table)
+        rows = rows[rows.n_acquired <= claim.horizon]
+        if claim.methods[0] not in set(rows.method):
+            continue
+        wide = rows.pivot(index=["method", "repeat"], columns="n_acquired", values="value")
+        wide = wide.dropna(axis=1)
+        residuals = (wide - wide.groupby(level="method").transform("mean")).to_numpy()
+        for _ in range(150):
+            means = (rng.standard_normal((2, 3, len(residuals))) @ residuals).mean(axis=-1)
+            d = means[0] - means[1]
+            test = stats.RunLevel("random", "deimos", d.mean(), tuple(d), *stats.paired_test(d))
+            sign = 1 if claim.better == "lower" else -1
+            wrong, total = wrong + (difference(test, None, sign) == "supported"), total + 1
+    assert total >= 2_000 and wrong / total <= 0.025 + 2 * (0.025 * 0.975 / total) ** 0.5
+
+
+def test_the_papers_own_test_stands_beside_with_its_false_positives(kept):
+    claims = [c for c in paper.MNIST_7_VS_9 if c.where == "Fig. 3 a"]
+    ones = [verdict.deciding for verdict in judge(claims, kept["H100"])]
+    assert [f"{one.printed_test.p_value:.1e}" for one in ones] == ["1.0e-06", "1.2e-03"]
+    assert all(0.05 < one.false_positives < 0.3 for one in ones)
+
+
+def test_the_runs_with_most_repeats_decide_a_claim(kept):
+    by = {(v.claim.says, v.claim.experiment): name for name, v in results_page.decided(kept)}
+    assert by["DEIMOS improves upon BatchBALD", "mnist-7-vs-9"] == "CPU, bfloat16"
+    assert by["DEIMOS outperforms BALD", "mnist-7-vs-9"] == "H100"
+
+
+def test_evidence_of_an_archive_is_what_the_record_shows_of_it(kept, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    from deimos.record import archive
+
+    file = tracking.REFERENCES / "half-precision" / "mnist-7-vs-9.zip"
+    archive.read(file)
+    record, direct = tracking.evidence("paper"), tracking.of_archives([file])
+    pd.testing.assert_frame_equal(record.table, direct.table)
+    assert record.origins == direct.origins
+
+
+def test_two_runs_of_a_member_are_refused():
+    file = tracking.REFERENCES / "simulations.zip"
+    with pytest.raises(ValueError, match="two runs of deimos, repeat 1"):
+        tracking.of_archives([file, file])
+
+
+def test_other_data_hide_the_authors_curves():
+    table = pd.DataFrame({"experiment": ["face-age"]})
+    assert set(evidence_of(table).published.experiment) > {"face-age"}
+    assert "face-age" not in set(evidence_of(table, stand_in=True).published.experiment)
