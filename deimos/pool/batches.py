@@ -236,7 +236,7 @@ def arguments(model: nn.Module | None) -> tuple[list[str], list[str]]:
 
 
 def tensor(x: Any) -> Tensor:
-    """PoolPoints as a tensor; ValueError if they are no real numbers."""
+    """Points as a tensor; ValueError if they are no real numbers."""
     if isinstance(x, Tensor):
         if x.is_complex():
             raise ValueError("the pool's points are complex numbers: give real and imaginary part")
@@ -301,7 +301,7 @@ def take(points: PoolPoints, rows: Tensor) -> PoolPoints:
 
 
 def joined(one: PoolPoints, other: PoolPoints) -> PoolPoints | None:
-    """PoolPoints of two batches in one; None where their shapes do not fit."""
+    """Points of two batches in one; None where their shapes do not fit."""
     if isinstance(one, Tensor):
         fits = one.shape[1:] == other.shape[1:] and one.dtype == other.dtype
         return torch.cat([one, other]) if fits else None

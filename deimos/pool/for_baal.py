@@ -36,7 +36,7 @@ class BaalHeuristic(AbstractHeuristic):
     The trap: baal's own Monte-Carlo dropout draws a fresh mask for every point, and its consistent
     dropout one for every place in a minibatch. From such predictions there is no covariance to be
     had, and nothing here can tell: take them from `SharedMasks`. All points must come in one array,
-    or in one generator of its parts. PoolPoints beyond the batch follow by what each would still add
+    or in one generator of its parts. Points beyond the batch follow by what each would still add
     to it by itself: ask for `query_size` points, since what follows is no batch of Algorithm 1.
 
     `noise` is τ⁻¹, by default a share of the mean dropout variance (App. E), and `smoothing` is
