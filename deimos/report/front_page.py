@@ -72,4 +72,4 @@ def page(sections: Sequence[Section], experiments: dict[str, str], colours: dict
 
 def front_summary(claims: pd.DataFrame) -> str:
     """Count the claims by outcome, in a sentence."""
-    return f"Of the paper's {len(claims)} claims: {counted(claims.outcome)}."
+    return f"Of the paper's {len(claims)} claims: {counted(claims.outcome.tolist())}."

@@ -9,7 +9,7 @@ from deimos.report import figures
 @pytest.mark.parametrize(("metric", "sign"), [("accuracy", -1), ("mse", 1)])
 def test_of_a_long_run_the_start_may_be_cut_off_but_no_later_score(metric, sign):
     rows = [
-        (method, n, sign * (100.0 if n == 0 else worse * n))
+        (method, n, sign * (1.0 if n == 0 else worse * n / 100))
         for method, worse in (("deimos", 2.0), ("random", -1.0))
         for n in range(40)
     ]
@@ -17,4 +17,6 @@ def test_of_a_long_run_the_start_may_be_cut_off_but_no_later_score(metric, sign)
     table = table.assign(experiment="digits", batch_size=1, repeat=1, metric=metric)
     (axes,) = figures.learning_curves(table, "title", table.head(0)).axes
     low, high = sorted(sign * end for end in axes.get_ylim())
-    assert low <= -39 and 78 <= high < 100
+    assert low <= -0.39 and 0.78 <= high < 1
+    if metric == "accuracy":
+        assert axes.get_ylim()[1] == 1

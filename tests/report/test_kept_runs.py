@@ -99,7 +99,7 @@ def test_evidence_of_an_archive_is_what_the_record_shows_of_it(kept, tmp_path, m
     from deimos.record import archive
 
     file = tracking.REFERENCES / "half-precision" / "mnist-7-vs-9.zip"
-    archive.read(file)
+    archive.read_archive(file)
     record, direct = tracking.evidence("paper"), tracking.of_archives([file])
     pd.testing.assert_frame_equal(record.table, direct.table)
     assert record.origins == direct.origins
