@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         print(missing, file=sys.stderr)
         return 2
-    return command.main(arguments, __doc__.splitlines()[0])
+    return command.run_command(arguments, __doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def read_value(name: str, value: str, kind: object = object) -> object:
     What a parameter of words (`kind`) is given stays as it was typed, to the letter.
     """
     try:
-        read = yaml.load(value, PlainLoader)
+        read = PlainLoader(value).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name} {value}: write a value as YAML, such as [1, 2]") from error
     words = isinstance(kind, type | UnionType) and is_a(value, kind)

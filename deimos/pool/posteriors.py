@@ -89,8 +89,8 @@ def check_places(
     posterior: Posterior,
     points: PoolPoints,
     block: Float[Tensor, "J n c"],
-    earlier: tuple[PoolPoints, Float[Tensor, "J m c"]] | None,
-) -> tuple[PoolPoints, Float[Tensor, "J m c"]]:
+    earlier: tuple[PoolPoints, Float[Tensor, "J m c"]] | None = None,
+) -> tuple[PoolPoints, Float[Tensor, "J k c"]]:
     """The last and first points asked again, in turn, beside those of an earlier batch.
 
     ValueError if a sample then says something else of them. The answer is for the next batch.

@@ -248,16 +248,21 @@ def tensors(answer: Any) -> list[Tensor]:
     return [t for t in getattr(answer, "__dict__", {}).values() if isinstance(t, Tensor)]
 
 
+def cloned(answer: Any) -> list[Tensor]:
+    """The tensors of an answer, apart from what becomes of it."""
+    return [tensor.clone() for tensor in tensors(answer)]
+
+
 def culprit(run: Run, modules: list[nn.Module], points: PoolPoints, random: list) -> str:
-    """The layer that answers differently when asked twice, by name, with its call if torch's."""
+    """The layer that gives two answers to one input, by name, with its call if that is torch's."""
     for part, call in random:
         return f"{named(part, modules)} ({call})"
-    outputs: list[list[tuple[nn.Module, list[Tensor]]]] = []
+    passes: list[list[tuple[nn.Module, list[Tensor], list[Tensor]]]] = []
     for _ in range(2):
-        outputs.append([])
+        passes.append([])
         hooks = [
             part.register_forward_hook(
-                lambda part, _, y: outputs[-1].append((part, [t.clone() for t in tensors(y)]))
+                lambda part, x, y: passes[-1].append((part, cloned(x), cloned(y)))
             )
             for module in modules
             for part in module.modules()
@@ -267,8 +272,8 @@ def culprit(run: Run, modules: list[nn.Module], points: PoolPoints, random: list
         finally:
             for hook in hooks:
                 hook.remove()
-    for (part, one), (_, other) in zip(*outputs, strict=False):
-        if not same(one, other):
+    for (part, x, y), (_, again, other) in zip(*passes, strict=False):  # inner layers first
+        if same(x, again) and not same(y, other):
             return named(part, modules)
     return "something in it"
 
