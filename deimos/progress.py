@@ -55,13 +55,13 @@ def kind() -> str:
 
 
 def _in_kernel() -> bool:
-    """Whether this process runs the cells of a notebook."""
+    """True if this process runs the cells of a notebook."""
     python = sys.modules.get("IPython")
     return getattr(python and python.get_ipython(), "kernel", None) is not None
 
 
 class Lines:
-    """What `progress` gives where nobody watches: a line every 30 seconds, and one at the end.
+    """Progress where nobody watches: a line every 30 seconds, and one at the end.
 
     Work that is done sooner leaves no line at all.
     """

@@ -118,5 +118,5 @@ def in_parts(W: Float[Tensor, "c c n"], *others: Tensor) -> Iterator[tuple[Tenso
 
 
 def is_wide(c: int, delicate: bool) -> bool:
-    """Whether blocks are worked on whole."""
+    """True if blocks are worked on whole."""
     return c > WIDE and not delicate

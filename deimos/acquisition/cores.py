@@ -51,7 +51,7 @@ class Cores:
         self.alone.__exit__(*error)
 
     def each(self, work: Callable[..., T], *parts: Iterable) -> list[T]:
-        """What the work makes of each part, in order."""
+        """Run the work on each part, in order; return what it gives."""
         if self.threads:
             return list(self.threads.map(_quietly(work), *parts))
         return list(map(work, *parts))

@@ -122,7 +122,7 @@ class Part:
 
 @dataclass
 class Search:
-    """What is known between one pick and the next."""
+    """State of the search between one pick and the next."""
 
     parts: list[Part]
     cores: Cores
@@ -249,7 +249,7 @@ def pick(search: Search, nothing: float) -> tuple[int, float]:
 
 
 def is_stale(search: Search, visible: float) -> bool:
-    """Whether some block may have lost so much that its rounding errors are visible."""
+    """True if some block may have lost so much that its rounding errors are visible."""
     if not search.greatest > search.nugget * visible:
         return False
     return any(
@@ -277,7 +277,7 @@ def start_afresh(search: Search) -> None:
 
 
 def condition_masks(search: Search, best: int) -> None:
-    """What the label of the best candidate leaves of all blocks and scores."""
+    """Condition all blocks and scores on the label of the best candidate."""
     (part, place), noise, M, H = search.at(best), search.noise, search.M, search.H
     # In the axes of W_n the outputs of n are independent observations.
     variance, axes = axes_of(part.W[:, :, place])

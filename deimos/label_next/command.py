@@ -1,4 +1,4 @@
-"""What `python -m deimos` does, from its options to its last line."""
+"""Run `python -m deimos`, from its options to its last line."""
 
 import argparse
 import csv
@@ -50,7 +50,7 @@ def parser(about: str) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the files of a round hold, and the lines that say what was read as what."""
+    """Contents of a round's files, and the lines that say what was read as what."""
 
     pool: Points
     labelled: Points
@@ -61,7 +61,7 @@ class Inputs:
 
     @property
     def kind(self) -> str:
-        """What the labels are, in words."""
+        """The kind of labels, in words."""
         return f"{len(self.labels.classes)} classes" if self.labels.classes else "values"
 
     @property
@@ -90,7 +90,7 @@ def run_select(given: argparse.Namespace) -> None:
         noise=given.noise, seed=given.seed, matters=inputs.matters, sample=given.sample,
         precision=given.precision,
     )  # fmt: skip
-    picks = picks_table(found, inputs)
+    picks = picked_rows(found, inputs)
     page, used = given.out.with_suffix(".html"), settings_of(given, inputs, masks)
     about = {name: str(value) for name, value in used.items()}
     about |= {f"checksum of {name}": points.checksum for name, points in inputs.data.items()}
@@ -131,7 +131,7 @@ def read_inputs(given: argparse.Namespace) -> Inputs:
 def settings_of(
     given: argparse.Namespace, inputs: Inputs, masks: int
 ) -> Mapping[str, str | int | float]:
-    """What a round was made with, for the page and the record."""
+    """The settings of a round, for the page and the record."""
     return {
         "pool": str(given.pool),
         "labelled": " ".join(map(str, given.labelled)),
@@ -168,7 +168,7 @@ def check_arguments(given: argparse.Namespace) -> None:
             raise ValueError(f"--out {given.out} would replace an input: give another name")
 
 
-def picks_table(found: rounds.Round, inputs: Inputs) -> pd.DataFrame:
+def picked_rows(found: rounds.Round, inputs: Inputs) -> pd.DataFrame:
     """The picks by rank: the pool's own columns, then what was found, then a label to be filled in.
 
     `model_says` is the likeliest class or the mean, `model_sd` the sd that dropout gives it.

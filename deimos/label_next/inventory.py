@@ -1,4 +1,4 @@
-"""What was read as what: the lines that the command and its page begin with."""
+"""Say what was read as what, in the lines that the command and its page begin with."""
 
 from deimos.label_next.labels import Labels
 from deimos.label_next.points import Points

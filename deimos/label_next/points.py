@@ -27,7 +27,7 @@ class Points:
         return checksum([self.x])
 
     def describe(self) -> str:
-        """What one input is: its columns, length, size and channels."""
+        """Describe one input: its columns, length, size and channels."""
         if self.kind == "sequences":
             column = f"column {self.features[0]!r}, " if self.features else ""
             return f"{column}{self.x.shape[1]} nt each"

@@ -22,7 +22,7 @@ def digests(x: Num[Tensor, "n *input"]) -> list[bytes]:
 
 
 def n_copies(x: Num[Tensor, "n *input"]) -> int:
-    """How many inputs are those of a point before them."""
+    """Count the inputs that are those of a point before them."""
     return len(x) - len(set(digests(x)))
 
 
@@ -37,7 +37,7 @@ def already_labelled(pool: Points, labelled: Points) -> Bool[Tensor, " n"]:
 
 
 def n_other_inputs(pool: Points, labelled: Points) -> int:
-    """How many labelled points have the id of a point of the pool, but another input."""
+    """Count the labelled points that have the id of a point of the pool, but another input."""
     if not pool.id or pool.id not in labelled.table:
         return 0
     inputs = dict(zip(pool.table[pool.id].str.strip(), digests(pool.x), strict=True))

@@ -98,7 +98,7 @@ def decoded(file: Path, content: bytes) -> str:
 
 
 def _packed(content: bytes) -> str:
-    """What a zip archive is: a workbook of some kind, or files packed together."""
+    """The kind of a zip archive: a workbook of some kind, or files packed together."""
     try:
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
     except zipfile.BadZipFile:
@@ -142,7 +142,7 @@ def _rows(file: Path, text: str) -> tuple[list[int], list[list[str]]]:
 
 
 def _separator(text: str) -> str:
-    """What parts the columns: it parts the first rows into as many fields each, the most there are.
+    """The separator of columns: it parts the first rows into as many fields each, the most there are.
 
     Where nothing does, what parts the header.
     """

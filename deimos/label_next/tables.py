@@ -42,7 +42,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of a pool's table are for, and a sentence on each that is for nothing."""
+    """The use of each column of a pool's table, and a sentence on each that is of none."""
 
     kind: str  # sequences or vectors
     inputs: tuple[str, ...]
@@ -94,7 +94,7 @@ def label_column(file: Path, table: pd.DataFrame, named: str | None, pool: pd.Da
 
 
 def roles(file: Path, table: pd.DataFrame, columns: Columns, label: str | None) -> Roles:
-    """What each column of a pool's table is for."""
+    """The use of each column of a pool's table."""
     id, notes = id_column(file, table, columns.id)
     if label in table and table[label].str.strip().any():
         notes.append(f"{label!r} is the label, and what the pool has in it is not read")

@@ -1,4 +1,4 @@
-"""What a model returned, as predictions: numbers, or probabilities of classes.
+"""Turn what a model returned into predictions: numbers, or probabilities of classes.
 
 One number a point is a value. Several are logits of classes, unless they are probabilities
 already; anything else is for `outputs` to say, which is a function, or one of `OUTPUT_KINDS`.
@@ -104,6 +104,6 @@ def finished(answers: Float[Tensor, "J S c"], outputs: Outputs) -> Float[Tensor,
 
 
 def _is_coarse(answers: Float[Tensor, "J S c"]) -> bool:
-    """Whether the numbers come from half precision, whose rows of probabilities sum to about 1."""
+    """True if numbers come from half precision, whose rows of probabilities sum to about 1."""
     some = answers[0, :64].float()
     return any(torch.equal(some.to(kind).float(), some) for kind in (torch.half, torch.bfloat16))

@@ -1,4 +1,4 @@
-"""What a pool is: arrays, data sets, loaders and other batches; and what of a batch is the input.
+"""Pools: arrays, data sets, loaders and other batches, and the input in each batch.
 
 A position in the pool is a row of the array or an index of the data set, and nothing else: what
 would come in another order, or in part, is refused.
@@ -125,7 +125,7 @@ def check_twice(pool: Pool) -> None:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two batches hold the same numbers."""
+    """True if two batches hold the same numbers."""
     if isinstance(one, Tensor | np.ndarray):
         one, other = torch.as_tensor(one), torch.as_tensor(other)
         return one.shape == other.shape and bool(((one == other) | (one != one)).all())
@@ -150,14 +150,14 @@ def as_array(pool: Pool) -> Pool:
 
 
 def is_array(pool: Pool) -> bool:
-    """Whether rows of it are points: tensors, numpy arrays, and what is like them, on disk too."""
+    """True if its rows are points: tensors, numpy arrays, and the like, on disk too."""
     if isinstance(pool, Tensor | np.ndarray):
         return True
     return all(hasattr(pool, name) for name in ("shape", "dtype", "__getitem__"))
 
 
 def is_data_set(pool: Pool) -> bool:
-    """Whether it gives points one by one: torch's Dataset, or what has a length and items."""
+    """True if it gives points one by one: torch's Dataset, or anything with a length and items."""
     if is_array(pool) or isinstance(pool, Dataset):
         return not is_array(pool)
     countable = hasattr(pool, "__len__") and hasattr(pool, "__getitem__")
@@ -255,7 +255,7 @@ def tensor(x: Any) -> Tensor:
 
 
 def holds_numbers(x: Any) -> bool:
-    """Whether it is an array, which has something of every point."""
+    """True of an array, which has something of every point."""
     return isinstance(x, Tensor | np.ndarray)
 
 
@@ -325,5 +325,5 @@ def call(model: Callable, points: PoolPoints) -> Any:
 
 
 def as_batches(inputs: Iterable) -> Iterable:
-    """What `predict` reads: a single tensor would be read row by row."""
+    """The input of `predict`: a single tensor would be read row by row."""
     return [inputs] if isinstance(inputs, Tensor) else inputs

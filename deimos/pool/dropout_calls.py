@@ -83,7 +83,7 @@ class DropoutCalls(TorchFunctionMode):
         inplace: bool = False,
         times: Tensor | None = None,
     ) -> Tensor:
-        """What dropout leaves of x."""
+        """Apply the dropout to x."""
         site = call_site()
         use, self.uses[site] = self.uses[site], self.uses[site] + 1
         mask = self.keep(Call(site, use, x, p, on, shape or tuple(x.shape), alpha, times))

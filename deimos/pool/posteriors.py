@@ -44,7 +44,7 @@ def predictions_of(
     outputs: Outputs = None,
     total: int | None = None,
 ) -> Float[Tensor, "J S c"]:
-    """What a posterior says of all points, checked, on the CPU.
+    """Predict all points by a posterior, checked, on the CPU.
 
     ValueError names the first point whose predictions are no numbers, or what is not as it must be.
     `total` is the number of points, where it is known: room is made for them once.

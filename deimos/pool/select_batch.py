@@ -203,7 +203,7 @@ class Reading:
 
 
 def rereadable(pool: Pool) -> bool:
-    """Whether it is an iterable that may begin anew, and nothing else that is known to be fixed."""
+    """True of an iterable that may begin anew, and of nothing that is known to be fixed."""
     if hasattr(pool, "batch_sampler"):
         return not hasattr(pool.dataset, "__getitem__") or not hasattr(pool.dataset, "__len__")
     if hasattr(pool, "shape") or hasattr(pool, "__len__"):
@@ -219,7 +219,7 @@ def posterior_of(
     outputs: Outputs,
     seed: int,
 ) -> tuple[Posterior, nn.Module | None]:
-    """What gives samples of predictions, and the module whose arguments say what the input is."""
+    """Choose the source of predictions, and the module whose arguments name the input."""
     check_outputs(outputs)
     if predict is not None:
         return of_function(predict), None

@@ -195,12 +195,12 @@ class DropoutPosterior:
 
 
 def versions(points: PoolPoints) -> list[int]:
-    """How often torch has written into each tensor; −1 where it does not count."""
+    """Count torch's writes into each tensor; −1 where it does not count."""
     return [-1 if x.is_inference() else x._version for x in of_points(points)]
 
 
 def changed(points: PoolPoints, before: list[int], kept: PoolPoints) -> bool:
-    """Whether a pass has worked in place on what it was given."""
+    """True if a pass has worked in place on its input."""
     if versions(points) != before or -1 in before:
         return True
     return len(before) == 1 and not agree(of_points(points)[0][:8], of_points(kept)[0][:8])
@@ -222,7 +222,7 @@ def check_dropout(plan: Plan, modules: list[nn.Module], name: str, trunk: Any) -
 def split_trunk_and_head(
     model: nn.Module, plan: Plan, points: PoolPoints
 ) -> tuple[nn.Module | None, nn.Module]:
-    """What runs once a point, and what runs once a mask, where that is certain.
+    """Split a model into what runs once a point and once a mask, where that is certain.
 
     The layers of an `nn.Sequential` before the first that drops are a trunk, if both parts, one
     after the other, give for a few points what the model gives.

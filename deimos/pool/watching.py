@@ -1,4 +1,4 @@
-"""What a model does when it is called: where it drops, along which axis, and what else is random.
+"""Watch a model at work: where it drops, along which axis, and what else is random.
 
 A few points go through it, with nothing dropped. Seen in evaluation and, normalisation apart, in
 training: what is dropped in training alone, as in `if self.training`, is found that way, and the
@@ -25,7 +25,7 @@ Run = Callable[[PoolPoints], Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the points lie in what a dropout function is given.
+    """Layout of the points in the input of a dropout function.
 
     `axis` None: nowhere, it is the same for all of them. Where a point has several places on the
     axis, they are neighbours or lie apart, one in each round of the points.
@@ -37,7 +37,7 @@ class Layout:
 
 @dataclass
 class Plan:
-    """Which calls drop, and how their masks lie; which modules are in training for it."""
+    """Plan of a model's dropout: the calls that drop, their masks, the modules in training."""
 
     layouts: dict[tuple[Site, int], Layout] = field(default_factory=dict)
     off: set[Site] = field(default_factory=set)  # what no training switches on
@@ -84,7 +84,7 @@ class RandomCalls(TorchDispatchMode):
 
 
 def learn(run: Run, modules: list[nn.Module], points: PoolPoints, name: str) -> Plan:
-    """What a model does; ValueError if it is random by itself, or mixes its points in a mask."""
+    """Learn a model's dropout; ValueError if it is random by itself, or mixes points in a mask."""
     few = take(points, torch.arange(3))
     in_use, calls, random = observe(run, modules, set(), few)
     again, _, _ = observe(run, modules, set(), few)
@@ -135,7 +135,7 @@ def in_training_too(
 
 
 def find_layouts(run: Run, modules: list[nn.Module], points: PoolPoints, plan: Plan) -> None:
-    """Where the points lie in each call: on the axis that grows with them."""
+    """Find the axis of the points in each call: the one that grows with them."""
     chosen = ([0, 0], [0, 0, 0], [0, 1], [1, 0])
     passes = [
         [call for call in calls if call.site not in plan.off]
@@ -221,13 +221,13 @@ def as_before(modules: list[nn.Module], training: set[nn.Module] = frozenset()) 
 
 
 def same(answer: Any, other: Any) -> bool:
-    """Whether two answers, of whatever kind, agree but for rounding."""
+    """True if two answers, of whatever kind, agree but for rounding."""
     one, two = tensors(answer), tensors(other)
     return len(one) == len(two) and all(map(agree, one, two))
 
 
 def agree(x: Tensor, y: Tensor) -> bool:
-    """Whether two tensors agree but for rounding."""
+    """True if two tensors agree but for rounding."""
     if x.shape != y.shape or x.dtype != y.dtype:
         return False
     if not x.is_floating_point() or not x.numel():

@@ -118,7 +118,7 @@ def _read(file: Path, scale: str | None, there: There) -> tuple[int, int]:
 
 
 def _by_run(archive: zipfile.ZipFile) -> dict[str, pd.DataFrame]:
-    """What each run measured, to the last bit, which not every pandas reads."""
+    """Read the measurements of each run to the last bit, which not every pandas does."""
     values = pd.read_csv(archive.open("metrics.csv"), dtype={"value": str})
     values = values.assign(value=[float(value) for value in values.value])
     return dict(list(values.groupby("run")))
@@ -135,7 +135,7 @@ def _place(name: str, tags: dict[str, str]) -> Any:
 
 
 def _is_view(tag: str) -> bool:
-    """Whether an experiment's tag is a view: of runs of the store where it was saved."""
+    """True if an experiment's tag is a view: of runs of the store where it was saved."""
     return tag.startswith(saved_views.TAG)
 
 

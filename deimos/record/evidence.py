@@ -20,7 +20,7 @@ PAUSE = 5.0  # minutes without any iteration, from which nobody was at work
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the runs of one experiment come from: their data, code and machines."""
+    """Origin of the runs of one experiment: their data, code and machines."""
 
     scale: str
     source: str
@@ -39,13 +39,13 @@ class Origin:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why these runs cannot decide a claim of the paper; nothing if they can."""
+        """Reasons why these runs cannot decide a claim of the paper; none if they can."""
         small = (f"{self.scale} scale",) if self.scale in ("quick", "smoke") else ()
         return (*small, *((OTHER_DATA,) if self.stand_in else ()))
 
     @property
     def note(self) -> str:
-        """What must stand in a figure's title: the scale, and where the data are from."""
+        """The note in a figure's title: the scale, and where the data are from."""
         plain = {ANY_SCALE: [], REFERENCE: ["our kept runs"]}
         return ", ".join([*plain.get(self.scale, [f"{self.scale} scale"]), self.source])
 
@@ -87,7 +87,7 @@ def evidence(
     batch_size: int | None = None,
     **settings: str | int | float,
 ) -> Evidence:
-    """What the record has of an experiment, or of all; the runs are those that `table` shows."""
+    """Look up the evidence on an experiment, or on all; the runs are those that `table` shows."""
     runs = queries.chosen(experiment, scale, batch_size, settings)
     by_experiment: dict[str, list] = {}
     for run in runs:
@@ -106,7 +106,7 @@ def evidence(
 
 
 def of_archives(files: Iterable[Path]) -> Evidence:
-    """What archives hold, read without a store; of a member they must have one run.
+    """Read the evidence in archives, without a store; of a member they must have one run.
 
     Raises `ValueError` where two runs are of the same member.
     """

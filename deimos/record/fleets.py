@@ -107,7 +107,7 @@ def fleet(
 
 
 def _keep_beginnings(task: Task, members: Sequence[Member]) -> None:
-    """What members begin with and are tested on, as a file of each run."""
+    """Record the points that members begin with and are tested on, as a file of each run."""
     shared = None
     for member in members:
         initial, test = points_of_repeat(task, member)

@@ -111,7 +111,7 @@ def _ids(
 
 @cache
 def _written(run_id: str) -> dict[int, str]:
-    """What `_rows` gives, read once; to be changed by whoever writes further rows."""
+    """The rows of `_rows`, read once; to be changed by whoever writes further ones."""
     return _rows(run_id)
 
 
@@ -122,7 +122,7 @@ def _rows(run_id: str) -> dict[int, str]:
 
 
 def _text(run_id: str, name: str) -> Iterator[str]:
-    """What a file of a run says, once; or never, if it is not there."""
+    """Yield the contents of a run's file, or nothing if it is not there."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = store.client().download_artifacts(run_id, name, folder)

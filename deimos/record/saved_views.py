@@ -27,7 +27,7 @@ def key(name: str) -> str:
 
 
 def group(by: str, value: str) -> str:
-    """What the UI calls the runs that agree in a tag: its colours are kept by this name."""
+    """The UI's name for runs that agree in a tag: their colour is kept by it."""
     return f"tag.{by}.{value}"
 
 
@@ -189,7 +189,7 @@ def prune() -> None:
 
 
 def _filter(experiment: str, runs: Sequence) -> str:
-    """What finds these runs and no others: the tags that they share, then what must be left out."""
+    """A filter that finds these runs and no others: the tags they share, then what is left out."""
     wanted = {run.info.run_id for run in runs}
     shared = ("experiment", "batch_size", "base", "settings", "fingerprint", "scale")
     where = [

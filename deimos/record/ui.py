@@ -57,7 +57,7 @@ def index() -> Path:
 
 
 def application(uri: str, artifacts: str | None, pages: Sequence[Any] = ()) -> Any:
-    """What `serve` serves, as an ASGI application."""
+    """The ASGI application that `serve` serves."""
     client = store.client()
     default = client.get_experiment_by_name("Default")
     if default is not None and store.NOTE not in default.tags:

@@ -40,7 +40,7 @@ NO_SCRIPTS = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the record has at one scale: the runs that count, their evidence, the verdicts on it."""
+    """The record at one scale: the runs that count, their evidence, the verdicts on it."""
 
     scale: str
     runs: Sequence[Any]
@@ -123,7 +123,7 @@ def label_of(name: str) -> str:
 
 
 def _is_of(run: Any, subject: dict[str, Any]) -> bool:
-    """Whether a figure shows a run, as far as its experiment, batch size and method tell."""
+    """True if a figure shows a run, as far as its experiment, batch size and method tell."""
     experiment, batch_size, method, _ = queries.member(run)
     return (
         experiment == subject["experiment"]
@@ -202,7 +202,7 @@ def colours(runs: Sequence[Any]) -> dict[str, str]:
 
 
 def _is_simulation(run: Any) -> bool:
-    """Whether a run has an instance a step (`fleets.log_instances`)."""
+    """True if a run has an instance a step (`fleets.log_instances`)."""
     return run.data.tags.get("step") == "repeat"
 
 
@@ -253,7 +253,7 @@ def notebook_page(notebook: str, scale: str) -> str | None:
 
 
 def routes() -> list:
-    """What is served before MLflow's own: the page, its pictures and the notebooks."""
+    """Routes before MLflow's own: the page, its pictures and the notebooks."""
     from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
     from starlette.routing import Route
 
@@ -287,7 +287,7 @@ def routes() -> list:
 
 
 def policy() -> str:
-    """What the page may do: nothing but its own one script, its style and its pictures."""
+    """The page's security policy: its own one script, its style and its pictures, nothing else."""
     script = re.search("<script>(.*?)</script>", front_page.page([], {}, {}), re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (

@@ -47,7 +47,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; without comparisons its numbers are effect, low and high."""
+    """Result of a check; without comparisons its numbers are effect, low and high."""
 
     outcome: Outcome
     comparisons: tuple[Comparison, ...] = ()

@@ -54,7 +54,7 @@ def curves(rows: pd.DataFrame) -> Curves:
 
 
 def _draws(n: int) -> Iterator[tuple[Int[np.ndarray, " n"], float]]:
-    """How often each of n repeats is drawn, and how much that draw weighs."""
+    """Yield the number of times that each of n repeats is drawn, and the weight of that draw."""
     if n > ALL_DRAWS:
         for counts in np.random.default_rng(0).multinomial(n, [1 / n] * n, DRAWS):
             yield counts, 1.0

@@ -77,7 +77,7 @@ def experiments_table(found: list[tuple[str, Verdict]]) -> str:
 
 
 def _against_random(own: list[Verdict]) -> str:
-    """What the runs say of the comparison that everybody asks for, in the metric's units."""
+    """Compare DEIMOS with random in words, as everybody asks, in the metric's units."""
     parts = []
     for verdict in own:
         claim = verdict.claim
@@ -135,7 +135,7 @@ def _origin(experiment: str, evidence: Evidence) -> str:
 
 
 def _elsewhere(sets: Mapping[str, Evidence], published: pd.DataFrame) -> list[str]:
-    """How each set decides where DEIMOS is to outperform one other method.
+    """Compare DEIMOS with each method that it is to outperform, once in every set of runs.
 
     0-9 at batch size 100, too: the authors' code has it where the paper has 25. All are cut where
     the shortest of them ends, so that a row compares the same iterations.
@@ -190,7 +190,7 @@ def _gaps(sets: Mapping[str, Evidence]) -> list[str]:
 
 
 def _pairs(sets: Mapping[str, Evidence]) -> list[str]:
-    """What other rounding, random numbers or settings do to the accuracy of the same members."""
+    """Compare the accuracy of the same members under other rounding, random numbers or settings."""
     lines = []
     keys = ["experiment", "batch_size", "metric", "method", "repeat", "n_acquired"]
     for one, other in combinations(sets, 2):

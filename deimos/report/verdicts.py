@@ -116,7 +116,7 @@ def ours(verdict: Verdict) -> str:
 
 
 def needs(verdict: Verdict) -> str:
-    """What is missing for a decision: reasons, and the repeats that it would take."""
+    """Say what is missing for a decision: reasons, and the repeats that it would take."""
     parts = list(verdict.reasons)
     if verdict.outcome == "undecided":
         for one in verdict.finding.comparisons:
@@ -217,7 +217,7 @@ def _reached_by(claim: Claim, method: str, table: pd.DataFrame) -> Iterator[str]
 
 
 def counted(outcomes: Sequence[Outcome]) -> str:
-    """How many claims came out how, as one phrase."""
+    """Count the claims by outcome, as one phrase."""
     counts = Counter(outcomes)
     return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 

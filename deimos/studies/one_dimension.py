@@ -116,7 +116,7 @@ def _claimed(x: Tensor, improvement: Tensor, queried: Tensor) -> MetricColumns:
 
 
 def _errors_by_region(task: Task, before: list[float], after: list[float]) -> MetricColumns:
-    """How far off both models are on §5.1's intervals, as ratios of mean squared errors."""
+    """Mean squared errors of both models on §5.1's intervals, as ratios."""
     x = task.test_x[:, 0]
 
     def error(mean: list[float], low: float, high: float) -> float:

@@ -63,7 +63,7 @@ def from_npz(scale: str, file: str | Path, task: str | None = None) -> Task:
 
 
 def _kind(file: Path, y: np.ndarray, task: str | None) -> str:
-    """What `y` is: "classes" or "values"."""
+    """The kind of `y`: "classes" or "values"."""
     if task not in (None, "classes", "values"):
         raise ValueError(f'task = {task!r}, wanted "classes" or "values"')
     if task == "classes" and y.dtype.kind == "f" and (y % 1).any():
@@ -81,7 +81,7 @@ def _kind(file: Path, y: np.ndarray, task: str | None) -> str:
 
 
 def classes_or_values(labels: Sequence[float | Decimal], whole: bool) -> str | None:
-    """What numbers are as labels, "classes" or "values"; None where they may be either.
+    """The kind of numeric labels, "classes" or "values"; None where they may be either.
 
     Numbers that are not all whole are values. Whole ones are classes if they are two, or few and
     each there several times, or those from 0 or 1 on without a gap; between that and numbers that
