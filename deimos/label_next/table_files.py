@@ -142,7 +142,7 @@ def _rows(file: Path, text: str) -> tuple[list[int], list[list[str]]]:
 
 
 def _separator(text: str) -> str:
-    """The separator of columns: it parts the first rows into as many fields each, the most there are.
+    """The separator of columns: it parts the first rows into as many fields each as there are.
 
     Where nothing does, what parts the header.
     """
