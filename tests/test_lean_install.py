@@ -149,7 +149,10 @@ def test_what_a_lean_install_lacks_is_one_sentence_with_the_command(lean, tmp_pa
     assert [line for line in lines if not line.endswith(": imported") and command not in line] == []
     lacking = {line.partition(":")[0] for line in lines if command in line}
     assert {"deimos.tracking", "deimos.stats", "deimos.k_center"} <= lacking
-    assert not {"deimos.own_pool", "deimos.expected_improvement", "deimos.baselines"} & lacking
+    assert (
+        not {"deimos.pool.select_batch", "deimos.expected_improvement", "deimos.baselines"}
+        & lacking
+    )
 
 
 EVERY_MODULE = """

@@ -27,4 +27,4 @@ def test_every_block_of_code_runs_and_picks():
         if "picked = " in block:
             sizes.append(len(set(names["picked"].positions)))
     assert sizes == [8, 3, 8] and len(set(names["batch"].tolist())) == 8
-    assert names["SharedMasks"] and names["DEIMOS"]
+    assert names["SharedMasks"] and names["BaalHeuristic"] and names["PoolStrategy"]

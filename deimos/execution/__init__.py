@@ -6,3 +6,7 @@
 
 `make reproduce` calls these, one notebook at a time or all that are due with Ray.
 """
+
+from deimos.extras import need
+
+need("reproduce", "mlflow", "papermill")

@@ -18,3 +18,7 @@
 
 `python -m deimos` alone imports this folder; from Python, `deimos.select_batch` is the door.
 """
+
+from deimos.extras import need
+
+need("reproduce", "mlflow", "pandas", "matplotlib", "PIL")

@@ -17,3 +17,7 @@
 
 No code that computes a number imports it: `loop` hands out iterations, `fleets` writes them.
 """
+
+from deimos.extras import need
+
+need("reproduce", "mlflow", "pandas", "pooch")

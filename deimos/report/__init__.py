@@ -13,3 +13,7 @@
 
 Verdicts are data; `figures` and `results_page` alone make pictures and text of them.
 """
+
+from deimos.extras import need
+
+need("reproduce", "mlflow", "pandas", "matplotlib", "seaborn")

@@ -8,3 +8,7 @@
 
 A notebook whose study is no fleet names it in the fingerprint of its runs.
 """
+
+from deimos.extras import need
+
+need("reproduce", "pandas")
