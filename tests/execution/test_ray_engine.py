@@ -172,8 +172,8 @@ def test_without_the_engine_ray_is_never_imported():
         names = {getattr(node, "module", None) for node in imports}
         names |= {alias.name for node in imports for alias in node.names}
         found = {node.col_offset > 0 for node in imports if node.names[0].name == "ray"}
-        assert found == ({True} if module.name == "engine.py" else set())
-        assert module.name == "engine.py" or "engine" not in names
+        assert found == ({True} if module.name == "ray_engine.py" else set())
+        assert module.name == "ray_engine.py" or "ray_engine" not in names
 
 
 @pytest.fixture
