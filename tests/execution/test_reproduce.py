@@ -79,7 +79,7 @@ def test_all_wrong_parameters_are_told_at_once_and_nothing_is_run(notebook, caps
     "wrong, sentence",
     [
         (["-p", "methods", "[a"], "-p methods [a: write a value as YAML"),
-        (["--scale", "reference"], "only 99-figures-and-tables shows them"),
+        (["--scale", "reference"], "only 99-figures-and-tables can be executed at it"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_a_sentence(notebook, wrong, sentence, capsys):
