@@ -76,10 +76,6 @@ class Evidence:
         curves = published_curves()
         return curves[~curves.experiment.isin(other)]
 
-    def where(self, keep: "pd.Series[bool]") -> "Evidence":
-        """The same with these rows of the table alone."""
-        return Evidence(self.table[keep], self.origins)
-
 
 def evidence(
     scale: str | None = None,

@@ -101,14 +101,16 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
             else:
                 notes += (f"over the first {end} of {claim.horizon} acquisitions",)
     outcome = "not tested" if reasons else finding.outcome
-    needed = [one.repeats_needed for one in finding.comparisons if one.outcome == "undecided"]
-    if outcome != "undecided" or not needed:
-        most = None
-    else:
-        most = None if None in needed else max(needed)
-    if outcome == "undecided" and claim.kind == "within" and repeats < claim.repeats:
-        most = claim.repeats
-    return Verdict(claim, finding, outcome, repeats, most, (*notes, *reasons), origin)
+    needed = _needed(claim, finding, repeats) if outcome == "undecided" else None
+    return Verdict(claim, finding, outcome, repeats, needed, (*notes, *reasons), origin)
+
+
+def _needed(claim: Claim, finding: Finding, repeats: int) -> int | None:
+    """Count the repeats, or seeds, that decide an undecided claim; None where that is not known."""
+    if claim.kind == "within":
+        return claim.repeats if repeats < claim.repeats else None
+    each = [one.repeats_needed for one in finding.comparisons if one.outcome == "undecided"]
+    return None if None in each else max(each, default=None)
 
 
 def _families(found: list[Verdict]) -> list[Verdict]:
@@ -184,12 +186,13 @@ def _compared(claim: Claim, evidence: Evidence, method: str) -> Comparison:
     theirs = _authors(claim, evidence, method)
     authors, sd = (nan, test.sd) if theirs is None else (theirs.effect, _pooled(test, theirs))
     sign = 1 if claim.better == "lower" else -1
+    false = _or_none(stats.false_positives, pd.concat([rows, others]), method, claim.leader)
     return Comparison(
         method, difference(test, theirs, sign), test.effect, *test.interval,
         len(test.differences), test.p_value, authors,
         stats.repeats_needed(test.effect, sd), stats.repeats_needed(authors, sd),
         _or_none(stats.likelihood_ratio, rows, method, claim.leader),
-        _or_none(stats.false_positives, pd.concat([rows, others]), method, claim.leader) or nan,
+        nan if false is None else false,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables import PUBLISHED, curves, evidence_of, simulated
 
-from deimos.report import paper, resamples
+from deimos.report import paper, resamples, verdicts
 from deimos.report.judging import CHECKS, difference, judge
 from deimos.report.paper import Claim
 from deimos.stats import RunLevel
@@ -50,6 +50,15 @@ def test_a_difference_is_judged_by_its_interval(ours, authors, expected):
 
 def test_one_repeat_decides_nothing():
     assert outcome(MORE, simulated(repeats=1, effect=9.0)) == "undecided"
+
+
+def test_a_rate_of_no_false_positives_is_a_number():
+    table = simulated(repeats=3, iterations=12)
+    apart = table.value + 100 * (table["repeat"] - 2)  # runs far apart: the test sees nothing
+    one = judge([MORE], evidence_of(table.assign(value=apart)))[0].deciding
+    assert np.isfinite(one.false_positives)
+    assert ";" not in verdicts.own_test(replace(one, false_positives=0.0))
+    assert verdicts.own_test(replace(one, false_positives=0.0)).endswith("(0% false at .05)")
 
 
 def test_a_claim_of_two_methods_needs_both():
