@@ -9,7 +9,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from benchmarks.measured import Row, fresh
 from deimos import tracking
@@ -20,8 +19,8 @@ from deimos.record import archive, evidence
 from deimos.tasks import mnist
 
 SCHEDULE = loop.Schedule(
-    batch_size=25, n_initial=10, n_acquired=75, n_candidates=2_500, epochs=60, minibatch=128,
-    decay=0.0005, noise=8.37e-5, n_masks=50, n_passes=100,
+    batch_size=25, n_initial=10, n_acquired=75, n_candidates=2_500,
+    fit=loop.Fit(60, minibatch=128, decay=0.0005), noise=8.37e-5, n_masks=50, n_passes=100,
 )  # fmt: skip
 PARTS = ("fit", "evaluate", "acquire")
 
@@ -31,7 +30,7 @@ def shares(full: bool) -> dict[str, float]:
     folder = tempfile.mkdtemp()
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     task = mnist.load_7_vs_9("quick")
-    schedule = replace(SCHEDULE, n_acquired=500, epochs=300) if full else SCHEDULE
+    schedule = SCHEDULE.changed(n_acquired=500, epochs=300) if full else SCHEDULE
     methods = ["deimos", "random", "max_entropy", *(["batchbald", "k_center"] if full else [])]
     place = tracking.experiment("04-mnist-7-vs-9", "Where does the time go?", "quick")
     took = dict.fromkeys((*PARTS, "record"), 0.0)

@@ -115,10 +115,7 @@ def one_by_one(net: Net, x: Tensor, y: Tensor, members: int) -> None:
 
 def fleet(net: Net, x: Tensor, y: Tensor, members: int, precision: str = "float32") -> None:
     """As `loop.active_learning` does it: in step on a GPU, else a thread a member on one core."""
-    settings = dict(
-        epochs=EPOCHS, minibatch=MINIBATCH, decay=DECAY, optimiser=net.optimiser,
-        precision=precision,
-    )  # fmt: skip
+    how = Fit(EPOCHS, MINIBATCH, DECAY, net.optimiser, precision)
 
     def start(member: int) -> FitStart:
         streams = (member % REPEATS, REPEATS + member % REPEATS)
@@ -128,10 +125,10 @@ def fleet(net: Net, x: Tensor, y: Tensor, members: int, precision: str = "float3
 
     def fit(member: int) -> None:
         own = start(member)
-        training.fit(own.network, x, y, order=own.order, dropout=own.dropout, **settings)
+        training.fit(own.network, x, y, order=own.order, dropout=own.dropout, **vars(how))
 
     if x.device.type == "cuda":
-        fit_fleet(start, members, x, y, **settings)
+        fit_fleet(start, members, x, y, how)
         return
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from sqlalchemy import Engine, event
 
 from deimos import tracking
 from deimos.experiment.runs import Iteration, Schedule
+from deimos.models.training import Fit
 from deimos.record import fleets, saved_views, store
 from deimos.record.provenance import code_fingerprint
 from deimos.tasks.task import Task
@@ -31,9 +32,7 @@ SCHEDULE = Schedule(
     n_initial=3,
     n_acquired=6,
     n_candidates=None,
-    epochs=1,
-    minibatch=4,
-    decay=0.1,
+    fit=Fit(1, minibatch=4, decay=0.1),
     n_masks=5,
     n_passes=5,
 )
@@ -158,7 +157,7 @@ def test_other_settings_data_or_code_make_new_runs(notebook, task, monkeypatch, 
     run(notebook(), task, repeats=1)
     other, how = notebook(scale="smoke" if change == "scale" else "quick"), {"repeats": 1}
     if change == "schedule":
-        how["schedule"] = replace(SCHEDULE, decay=0.2)
+        how["schedule"] = SCHEDULE.changed(decay=0.2)
     if change == "network":
         how["network"] = "other"
     if change == "data":
@@ -239,7 +238,7 @@ def test_a_run_in_another_precision_or_fitted_otherwise_is_another_run(notebook,
     run(notebook(), task, repeats=1)
     for changes in ({"precision": "bfloat16"}, {"fitting": "in_step"}):
         experiment = notebook()
-        assert len(run(experiment, task, schedule=replace(SCHEDULE, **changes), repeats=1)) > 0
+        assert len(run(experiment, task, schedule=SCHEDULE.changed(**changes), repeats=1)) > 0
         assert tracking.execution_summary(experiment.run_id)["new"] == len(METHODS)
         assert len(tracking.table("digits", **changes)) > 0
 
@@ -251,9 +250,9 @@ def test_it_is_recorded_how_a_fleet_was_fitted_where_the_machine_decides(noteboo
 
 
 def test_settings_at_their_first_values_leave_a_run_known_as_before():
-    before = {k: v for k, v in asdict(SCHEDULE).items() if k not in fleets.LATER}
-    assert fleets._known_by(asdict(SCHEDULE)) == before
-    changed = asdict(replace(SCHEDULE, fitting="in_step"))
+    before = {k: v for k, v in SCHEDULE.settings.items() if k not in fleets.LATER}
+    assert fleets._known_by(SCHEDULE.settings) == before
+    changed = replace(SCHEDULE, fitting="in_step").settings
     assert fleets._known_by(changed) == before | {"fitting": "in_step"}
 
 

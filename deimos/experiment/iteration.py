@@ -18,6 +18,7 @@ from deimos.experiment.runs import Iteration, Member, Schedule, Streams, repeat_
 from deimos.models import mc_dropout, training
 from deimos.models.fleet_training import FitStart, fit_fleet
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.tasks.task import Task, held_out_of_repeat, task_of_repeat
 
 Build = Callable[[torch.Generator], Network]
@@ -34,10 +35,11 @@ class StartedIteration:
 
 
 def _begin(task: Task, member: Member) -> StartedIteration:
-    schedule = member.schedule
-    streams = Streams(schedule.seed, member.repeat, len(member.acquired), task.x.device)
-    task = task_of_repeat(task, member.repeat, repeat_streams(member).numpy("test set"))
-    labelled = torch.tensor([*initial_set(task, member), *member.acquired], device=task.x.device)
+    schedule, repeat = member.schedule, member.repeat
+    streams = Streams(schedule.seed, repeat, len(member.acquired), task.x.device)
+    task = task_of_repeat(task, repeat, repeat_streams(schedule.seed, repeat).numpy("test set"))
+    initial = initial_set(task, schedule, repeat)
+    labelled = torch.tensor([*initial, *member.acquired], device=task.x.device)
     return StartedIteration(task, member, labelled, streams)
 
 
@@ -45,7 +47,8 @@ def iterate(task: Task, build: Build, stopped: Callable[[], bool], member: Membe
     """Label, fit, evaluate and acquire, once."""
     begun = _begin(task, member)
     began = time.perf_counter()
-    network = fit_on_labels(task, build, member.schedule, begun.labelled, begun.streams, stopped)
+    how = member.schedule.fit
+    network = fit_on_labels(task, build, how, begun.labelled, begun.streams, stopped)
     return finish(begun, network, time.perf_counter() - began)
 
 
@@ -77,10 +80,9 @@ def fit_group(
     """Fit several members at one point of one schedule in step; they share the time."""
     began = time.perf_counter()
     begun = [_begin(task, member) for member in members]
-
     networks = fit_fleet(
         lambda i: _start(build, begun[i].labelled, begun[i].streams), len(begun), task.x, task.y,
-        **_fitting(members[0].schedule), stopped=stopped,
+        members[0].schedule.fit, stopped,
     )  # fmt: skip
     share = (time.perf_counter() - began) / len(begun)
     return [(one, network, share) for one, network in zip(begun, networks, strict=True)]
@@ -89,7 +91,7 @@ def fit_group(
 def fit_on_labels(
     task: Task,
     build: Build,
-    schedule: Schedule,
+    how: Fit,
     labelled: Int[Tensor, " N"],
     streams: Streams,
     stopped: Callable[[], bool] = lambda: False,
@@ -98,7 +100,7 @@ def fit_on_labels(
     start = _start(build, labelled, streams)
     return training.fit(
         start.network, task.x[labelled], task.y[labelled], order=start.order, dropout=start.dropout,
-        **_fitting(schedule), stopped=stopped,
+        stopped=stopped, **vars(how),
     )  # fmt: skip
 
 
@@ -106,12 +108,6 @@ def _start(build: Build, labelled: Int[Tensor, " N"], streams: Streams) -> FitSt
     """New weights and random streams for one fit, the iteration's own at every call."""
     network = build(streams.torch("weights", "cpu")).to(streams.device)
     return FitStart(network, labelled, streams.torch("minibatch order"), streams.torch("dropout"))
-
-
-def _fitting(schedule: Schedule) -> dict[str, object]:
-    """The settings of a schedule that training takes."""
-    names = "epochs", "minibatch", "decay", "optimiser", "precision"
-    return {name: getattr(schedule, name) for name in names}
 
 
 def evaluate(task: Task, network: Network, n_passes: int, streams: Streams) -> dict[str, float]:
@@ -162,18 +158,20 @@ def _acquire(
     return tuple(ids[batch].tolist()), seen, tuple(map(tuple, answers.tolist()))
 
 
-def points_of_repeat(task: Task, member: Member) -> tuple[tuple[int, ...], list[int] | None]:
+def points_of_repeat(
+    task: Task, schedule: Schedule, repeat: int
+) -> tuple[tuple[int, ...], list[int] | None]:
     """The ids labelled at the start of a repeat, and those of its test set if it has its own."""
-    streams = repeat_streams(member)
-    of_its_own = task_of_repeat(task, member.repeat, streams.numpy("test set"))
-    test = held_out_of_repeat(task, member.repeat, streams.numpy("test set"))
-    return initial_set(of_its_own, member), test
+    streams = repeat_streams(schedule.seed, repeat)
+    of_its_own = task_of_repeat(task, repeat, streams.numpy("test set"))
+    test = held_out_of_repeat(task, repeat, streams.numpy("test set"))
+    return initial_set(of_its_own, schedule, repeat), test
 
 
-def initial_set(task: Task, member: Member) -> tuple[int, ...]:
+def initial_set(task: Task, schedule: Schedule, repeat: int) -> tuple[int, ...]:
     """Ids labelled at the start of a repeat, the same for every method."""
-    schedule = member.schedule
     stored = task.initial_sets if schedule.initial_sets == "authors" else ()
-    if member.repeat <= len(stored) and len(stored[member.repeat - 1]) == schedule.n_initial:
-        return stored[member.repeat - 1]
-    return task.draw_initial_set(schedule.n_initial, repeat_streams(member).numpy("initial set"))
+    if repeat <= len(stored) and len(stored[repeat - 1]) == schedule.n_initial:
+        return stored[repeat - 1]
+    rng = repeat_streams(schedule.seed, repeat).numpy("initial set")
+    return task.draw_initial_set(schedule.n_initial, rng)

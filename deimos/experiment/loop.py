@@ -18,6 +18,7 @@ from deimos.experiment.iteration import Build, StartedIteration, finish, fit_gro
 from deimos.experiment.runs import Iteration, Member, fitting_here
 from deimos.experiment.runs import Schedule as Schedule  # part of this module's face
 from deimos.models.networks import Network
+from deimos.models.training import Fit as Fit
 from deimos.progress import progress
 from deimos.tasks.task import Task
 
@@ -76,7 +77,7 @@ def check_fleet(task: Task, members: Iterable[Member]) -> None:
     for member in members:
         methods.setdefault(member.schedule, []).append(member.method)
     found = [
-        [*settings_check.invalid_settings(vars(s)), *settings_check.task_conflicts(task, s, its)]
+        [*settings_check.invalid_settings(s.settings), *settings_check.task_conflicts(task, s, its)]
         for s, its in methods.items()
     ]
     if len({fitting_here(s) for s in methods}) > 1:

@@ -7,10 +7,12 @@ else is in the fleet, nor on how often it was stopped and taken up again.
 
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+
+from deimos.models.training import Fit
 
 FITTING = ("auto", "in_step", "one_by_one")
 
@@ -23,20 +25,26 @@ class Schedule:
     n_initial: int  # labelled points at the start
     n_acquired: int  # points labelled by the end, a multiple of the batch size
     n_candidates: int | None  # unlabelled points considered per iteration; None is the whole pool
-    epochs: int
-    minibatch: int
-    decay: float  # C, with λ = C/N
+    fit: Fit  # of each new network
     n_masks: int  # J
     n_passes: int  # Monte-Carlo passes behind every test score
     noise: float = 0.0  # τ⁻¹ on the diagonal of V
     smoothing: float = 0.0  # τ_s⁻¹ inside the inverse of eq. 6; one of the two is 0
     labelled_in_sample: bool = True  # whether DEIMOS' sample holds labelled points, as X_samp does
-    optimiser: str = "adam"
     initial_sets: str = "authors"  # theirs for the repeats and data they exist for; or "random"
     seed: int = 0
-    precision: str = "float32"  # of the products in the trunk's fit
     fitting: str = "auto"  # of a fleet: as one, "in_step", or "one_by_one"; auto: in step on a GPU
     space: str = "probabilities"  # of DEIMOS' covariance, and so of noise; or "logits" (§3.4)
+
+    @property
+    def settings(self) -> dict[str, int | float | str | bool | None]:
+        """Every setting by its name, those of the fit among them, as the record has them."""
+        return {k: v for k, v in vars(self).items() if k != "fit"} | vars(self.fit)
+
+    def changed(self, **settings: int | float | str | bool | None) -> "Schedule":
+        """The schedule with other values of these settings, which may be those of its fit."""
+        of_fit = {name: settings.pop(name) for name in vars(self.fit) if name in settings}
+        return replace(self, fit=replace(self.fit, **of_fit), **settings)
 
 
 def fitting_here(schedule: Schedule) -> str:
@@ -89,9 +97,9 @@ class Streams:
         return torch.Generator(device or self.device).manual_seed(seed)
 
 
-def repeat_streams(member: Member) -> Streams:
+def repeat_streams(seed: int, repeat: int) -> Streams:
     """The streams of what a repeat decides once, before its first iteration."""
-    return Streams(member.schedule.seed, member.repeat, 0, torch.device("cpu"))
+    return Streams(seed, repeat, 0, torch.device("cpu"))
 
 
 @dataclass(frozen=True)

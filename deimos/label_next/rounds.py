@@ -16,18 +16,20 @@ from torch import Tensor
 
 from deimos.acquisition.fast_selection import batch_improvement
 from deimos.experiment.iteration import evaluate, fit_on_labels
-from deimos.experiment.runs import Schedule, Streams
+from deimos.experiment.runs import Streams
 from deimos.label_next.labels import Labels, held_out
 from deimos.label_next.networks import Settings
 from deimos.label_next.points import Points
 from deimos.label_next.repeats import already_labelled
 from deimos.models import mc_dropout
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.pool import select_batch as own_pool
 from deimos.progress import progress
 from deimos.tasks.task import Task
 
 RANDOM_BATCHES = 5  # that the batch is compared with
+VALIDATION_PASSES = 100
 SHOWN_POINTS = 1_500  # points of the pool in the picture
 
 
@@ -183,19 +185,8 @@ def fit_and_validate(
     task: Task, settings: Settings, streams: Streams, unit: float, precision: str
 ) -> tuple[Network, float, float]:
     """The network that picks, fitted to all labels; the other's score, and the naive one."""
-    schedule = Schedule(
-        batch_size=1,
-        n_initial=1,
-        n_acquired=0,
-        n_candidates=None,
-        epochs=settings.epochs,
-        minibatch=settings.minibatch,
-        decay=settings.decay,
-        n_masks=2,
-        n_passes=100,
-        optimiser=settings.optimiser,
-        precision=precision,
-    )
+    s = settings
+    how = Fit(s.epochs, s.minibatch, s.decay, s.optimiser, precision)
     everything = torch.arange(len(task.x), device=task.x.device)
     steps = [-(-len(ids) // settings.minibatch) for ids in (task.train_ids, everything)]
     with (
@@ -210,10 +201,10 @@ def fit_and_validate(
             return False
 
         def to_those(ids: Int[Tensor, " N"]) -> Network:
-            return fit_on_labels(task, settings.build, schedule, ids, streams, goes_on)
+            return fit_on_labels(task, settings.build, how, ids, streams, goes_on)
 
         judged, picking = threads.map(to_those, (task.train_ids, everything))
-    scores = evaluate(task, judged, schedule.n_passes, streams)
+    scores = evaluate(task, judged, VALIDATION_PASSES, streams)
     if task.n_classes > 1:
         naive = task.y.bincount().max().item() / len(task.y)
         return picking, scores["accuracy"], naive

@@ -21,7 +21,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from deimos.models import training
 from deimos.models.fleet_trunks import Weights, all_trunks
 from deimos.models.networks import Network
-from deimos.models.training import KERAS_EPSILON, RATE, check_finite, descend, epoch
+from deimos.models.training import KERAS_EPSILON, RATE, Fit, check_finite, descend, epoch
 
 Objective = Callable[..., Float[Tensor, ""]]  # of weights, chosen points and masks
 
@@ -41,46 +41,41 @@ def fit_fleet(
     n_members: int,
     x: Num[Tensor, "P *input"],
     y: Num[Tensor, " P"],
-    **settings: object,
+    how: Fit,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Network | ValueError]:
     """Member i's network, trained on `x` and `y` of its ids; or why it must not be used.
 
     `begin(i)` gives what member i starts from, anew at each call: where a GPU has no memory for all
-    members at once, they are fitted in two halves. All have the same number of ids. `settings` are
-    those of `training.fit`, from `epochs` on. Raises CancelledError as soon as `stopped` says that
-    nobody waits for the models any more.
+    members at once, they are fitted in two halves. All have the same number of ids. Raises
+    CancelledError as soon as `stopped` says that nobody waits for the models any more.
     """
     try:
-        return _fit([begin(i) for i in range(n_members)], x, y, **settings)
+        return _fit([begin(i) for i in range(n_members)], x, y, how, stopped)
     except torch.OutOfMemoryError:
         if n_members == 1:
             raise
     warnings.warn("out of memory: members are fitted in smaller groups", stacklevel=2)
     half = n_members // 2
-    first = fit_fleet(begin, half, x, y, **settings)
-    return first + fit_fleet(lambda i: begin(half + i), n_members - half, x, y, **settings)
+    first = fit_fleet(begin, half, x, y, how, stopped)
+    return first + fit_fleet(lambda i: begin(half + i), n_members - half, x, y, how, stopped)
 
 
 def _fit(
     starts: Sequence[FitStart],
     x: Tensor,
     y: Tensor,
-    *,
-    epochs: int,
-    minibatch: int,
-    decay: float,
-    optimiser: str,
-    precision: str = "float32",
-    stopped: Callable[[], bool] = lambda: False,
+    how: Fit,
+    stopped: Callable[[], bool],
 ) -> list[Network | ValueError]:
     n_labelled = len(starts[0].labelled)
-    objective = _objective(starts[0].network, x, y, decay / n_labelled, precision)
+    objective = _objective(starts[0].network, x, y, how.decay / n_labelled, how.precision)
     weights, _ = stack_module_state([start.network for start in starts])
-    n_steps = epochs * math.ceil(n_labelled / minibatch)
-    step = _Step(objective, weights, RULES[optimiser], n_steps, record=x.is_cuda)
-    descend(step, lambda: _epoch(starts), epochs, minibatch, stopped, points=1)
+    n_steps = how.epochs * math.ceil(n_labelled / how.minibatch)
+    step = _Step(objective, weights, RULES[how.optimiser], n_steps, record=x.is_cuda)
+    descend(step, lambda: _epoch(starts), how.epochs, how.minibatch, stopped, points=1)
     weights = step.weights()
-    return [_finished_member(i, start, weights, epochs, decay) for i, start in enumerate(starts)]
+    return [_finished_member(i, start, weights, how) for i, start in enumerate(starts)]
 
 
 def _objective(
@@ -219,13 +214,11 @@ def _epoch(starts: Sequence[FitStart]) -> tuple[Int[Tensor, "M N"], list[Float[T
 
 
 @torch.no_grad()
-def _finished_member(
-    i: int, start: FitStart, weights: Weights, epochs: int, decay: float
-) -> Network | ValueError:
+def _finished_member(i: int, start: FitStart, weights: Weights, how: Fit) -> Network | ValueError:
     """Member i's network with its weights of all the members'."""
     for own, all_members in zip(start.network.parameters(), weights.values(), strict=True):
         own.copy_(all_members[i])
     try:
-        return check_finite(start.network, epochs, len(start.labelled), decay)
+        return check_finite(start.network, how.epochs, len(start.labelled), how.decay)
     except ValueError as error:
         return error

@@ -7,6 +7,7 @@ weights of the last epoch are kept. Weight decay is λ = C/N on the kernels of d
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,17 @@ from deimos.models.networks import Network
 KERAS_EPSILON = 1e-7
 RATE = 1e-3  # of every optimiser, Keras' default
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Settings of every fit of a run, as `fit` takes them; the paper's are the notebooks'."""
+
+    epochs: int
+    minibatch: int
+    decay: float  # C, with λ = C/N
+    optimiser: str = "adam"
+    precision: str = "float32"  # of the products in the trunk
 
 
 def adam(weights: Iterable[Tensor]) -> torch.optim.Optimizer:

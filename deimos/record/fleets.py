@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from math import isfinite
@@ -53,7 +52,7 @@ def fleet(
     _check(task, methods, repeats, schedule)
     client = store.client()
     data = {"task": task.name, "checksum": task.checksum, "network": network_name}
-    settings = {**data, **asdict(schedule)}
+    settings = {**data, **schedule.settings}
     identity = {
         "kind": "run",
         "experiment": task.name,
@@ -110,7 +109,7 @@ def _keep_beginnings(task: Task, members: Sequence[Member]) -> None:
     """Record the points that members begin with and are tested on, as a file of each run."""
     shared = None
     for member in members:
-        initial, test = points_of_repeat(task, member)
+        initial, test = points_of_repeat(task, member.schedule, member.repeat)
         if test is None:
             shared = shared or checksum([task.test_x, task.test_y])
         points.keep_beginning(member.run_id, initial, shared if test is None else None, test)
@@ -145,7 +144,7 @@ def _now() -> str:
 
 def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
     """ValueError naming all that is wrong, before any run is made."""
-    settings = {**asdict(schedule), "methods": list(methods), "repeats": repeats}
+    settings = {**schedule.settings, "methods": list(methods), "repeats": repeats}
     said = settings_check.invalid_settings(settings) + settings_check.task_conflicts(
         task, schedule, methods
     )

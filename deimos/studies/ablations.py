@@ -64,7 +64,7 @@ def variants(
     ]
     digest = hashlib.sha256(f"{task.checksum} {base}".encode()).hexdigest()[:16]
     found = [Variant(BASE, BASE, base, task, digest)]
-    found += [Variant(name, BASE, replace(base, **new), task, digest) for name, new in changes]
+    found += [Variant(name, BASE, base.changed(**new), task, digest) for name, new in changes]
     found += [
         Variant(f"pixels: 0 to {most:g}", BASE, base, rescaled(task, most), digest)
         for most in brightest
@@ -72,7 +72,7 @@ def variants(
     found += [Variant(f"method: {method}", method, base, task, digest) for method in methods]
     said, known = [], {}
     for one in found:
-        said += settings_check.invalid_settings({**vars(one.schedule), "methods": [one.method]})
+        said += settings_check.invalid_settings({**one.schedule.settings, "methods": [one.method]})
         said += settings_check.task_conflicts(one.task, one.schedule, [one.method])
         what = (one.method, one.schedule, one.task.checksum)
         if what in known:

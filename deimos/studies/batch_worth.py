@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from deimos.experiment.iteration import Build, evaluate, fit_on_labels, initial_set
-from deimos.experiment.runs import Member, Schedule, Streams
+from deimos.experiment.runs import Schedule, Streams
 from deimos.models.networks import Network
 from deimos.tasks.task import Task
 
@@ -29,7 +29,7 @@ MODULES = (*(f"pool/{name}" for name in POOL), "studies/batch_worth")  # beside 
 
 def first_labels(task: Task, schedule: Schedule, repeat: int) -> Int[Tensor, " N"]:
     """The ids that a repeat starts from."""
-    return torch.tensor(initial_set(task, Member("", repeat, schedule)))
+    return torch.tensor(initial_set(task, schedule, repeat))
 
 
 def random_batch(
@@ -51,7 +51,7 @@ def fit_and_score(
     """A new network, trained from scratch on these labels, and its test accuracy."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     streams, task = Streams(schedule.seed, repeat, 0, device), task.to(device)
-    network = fit_on_labels(task, build, schedule, labelled.to(device), streams)
+    network = fit_on_labels(task, build, schedule.fit, labelled.to(device), streams)
     return network, evaluate(task, network, schedule.n_passes, streams)["accuracy"]
 
 

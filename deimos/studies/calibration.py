@@ -19,7 +19,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from deimos.experiment.iteration import Build, fit_on_labels, initial_set
-from deimos.experiment.runs import Member, Schedule, Streams
+from deimos.experiment.runs import Schedule, Streams
 from deimos.extras import extra
 from deimos.models.mc_dropout import mean_variance, predict_fresh, trunk_features
 from deimos.models.networks import Network
@@ -28,8 +28,6 @@ from deimos.tasks.task import Task, hold_out, task_of_repeat
 with extra("reproduce"):
     import pandas as pd
 
-# Validation points of each task (App. E).
-N_VALIDATION = {"splicing": 50, "face-age": 50, "mnist-7-vs-9": 10, "mnist-0-to-9": 30}
 PS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -66,12 +64,12 @@ def calibrate(
 ) -> Calibration:
     """Choose among `ps` and `decays` and the values in use, which win a tie.
 
-    Unless told otherwise it validates on as many points as the paper (`N_VALIDATION`, else 50) and
-    tries a tenth of the C in use and ten times it. At the values in use the network is the initial
-    model of `repeat` itself, weight for weight.
+    Unless told otherwise it validates on as many points as the task says, and tries a tenth of the
+    C in use and ten times it. At the values in use the network is the initial model of `repeat`
+    itself, weight for weight.
     """
-    n_validation = n_validation or N_VALIDATION.get(task.name, 50)
-    decays = (schedule.decay / 10, schedule.decay * 10) if decays is None else decays
+    n_validation, in_use = n_validation or task.n_validation, schedule.fit.decay
+    decays = (in_use / 10, in_use * 10) if decays is None else decays
     if n_validation < 3 or schedule.n_passes < 2:
         got = f"{n_validation} and {schedule.n_passes}"
         raise ValueError(f"R² takes 3 validation points and 2 passes or more, got {got}")
@@ -80,7 +78,7 @@ def calibrate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     streams = Streams(schedule.seed, repeat, 0, device)
     task = task_of_repeat(task, repeat, streams.numpy("test set"))
-    initial = initial_set(task, Member("", repeat, schedule))
+    initial = initial_set(task, schedule, repeat)
     _, ids = hold_out(task.train_ids, n_validation, streams.numpy("validation"), initial)
     labelled = torch.tensor(initial, device=ids.device)
     x, y = task.x[labelled], task.y[labelled]
@@ -90,7 +88,7 @@ def calibrate(
     better = max if task.better == "higher" else min  # both take the first of equals
     workers = 1 if device.type == "cuda" else torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        by_decay = list(pool.map(partial(trial, own_p), dict.fromkeys((schedule.decay, *decays))))
+        by_decay = list(pool.map(partial(trial, own_p), dict.fromkeys((in_use, *decays))))
         best = better(by_decay, key=lambda tried: tried.score)
         by_p = list(pool.map(partial(trial, decay=best.decay), (p for p in ps if p != own_p)))
     chosen = max([best, *by_p], key=lambda tried: tried.r_squared)
@@ -140,7 +138,8 @@ def _trial(
         return network
 
     everything = torch.arange(len(task.x), device=task.x.device)
-    network = fit_on_labels(task, build_with_p, replace(schedule, decay=decay), everything, streams)
+    how = replace(schedule.fit, decay=decay)
+    network = fit_on_labels(task, build_with_p, how, everything, streams)
     features, masks = trunk_features(network, task.test_x), streams.torch("evaluation")
     predictions = predict_fresh(network, features, schedule.n_passes, masks)
     score = task.scores(predictions.mean(0))[task.metric]

@@ -14,7 +14,7 @@ from torch import Tensor
 from deimos.acquisition.fast_selection import one_thread
 from deimos.expected_improvement import covariance, expected_improvement, select
 from deimos.experiment.iteration import fit_on_labels, initial_set
-from deimos.experiment.runs import Member, Schedule, Streams
+from deimos.experiment.runs import Schedule, Streams
 from deimos.models import mc_dropout, networks
 from deimos.models.networks import Network
 from deimos.progress import progress
@@ -51,10 +51,10 @@ def acquire_once(task: Task, schedule: Schedule, noise_share: float) -> MetricCo
     """
     before = Streams(schedule.seed, 1, 0, task.x.device)
     after = Streams(schedule.seed, 1, schedule.batch_size, task.x.device)
-    labelled = torch.tensor(initial_set(task, Member("deimos", 1, schedule)))
+    labelled = torch.tensor(initial_set(task, schedule, 1))
     pool = task.train_ids[~torch.isin(task.train_ids, labelled)]
 
-    network = fit_on_labels(task, networks.synthetic_1d, schedule, labelled, before)
+    network = fit_on_labels(task, networks.synthetic_1d, schedule.fit, labelled, before)
     features = mc_dropout.trunk_features(network, task.x[pool])
     masks = mc_dropout.draw_masks(network, (schedule.n_masks,), before.torch("masks"))
     predictions = mc_dropout.predict_shared(network, features, masks)
@@ -65,7 +65,7 @@ def acquire_once(task: Task, schedule: Schedule, noise_share: float) -> MetricCo
     batch = select(predictions, candidates, schedule.batch_size, noise)
 
     extended = torch.cat([labelled, pool[batch]])
-    again = fit_on_labels(task, networks.synthetic_1d, schedule, extended, after)
+    again = fit_on_labels(task, networks.synthetic_1d, schedule.fit, extended, after)
     x, queried = task.x[pool, 0], task.x[pool[batch], 0]
     old, new = (_over_the_grid(task, *m, schedule) for m in ((network, before), (again, after)))
     return {

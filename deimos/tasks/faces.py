@@ -157,6 +157,7 @@ def _split(
         source=source,
         checksum=digest,
         stand_in=stand_in,
+        plotted_error="rmse",
     )
 
 

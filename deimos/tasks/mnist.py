@@ -36,12 +36,12 @@ MNIST_MIRRORS = (
 
 def load_7_vs_9(scale: str) -> Task:
     """MNIST's sevens (class 1) and nines (class 0): 12,214 to train on, 2,037 to test."""
-    return _mnist("mnist-7-vs-9", {9: 0, 7: 1}, scale)
+    return _mnist("mnist-7-vs-9", {9: 0, 7: 1}, scale, n_validation=10)
 
 
 def load_0_to_9(scale: str) -> Task:
     """All of MNIST: 60,000 to train on, 10,000 to test."""
-    return _mnist("mnist-0-to-9", {digit: digit for digit in range(10)}, scale)
+    return _mnist("mnist-0-to-9", {digit: digit for digit in range(10)}, scale, n_validation=30)
 
 
 def rescaled(task: Task, brightest: float) -> Task:
@@ -53,7 +53,7 @@ def rescaled(task: Task, brightest: float) -> Task:
     return replace(task, x=x, test_x=test_x, checksum=told)
 
 
-def _mnist(name: str, classes: dict[int, int], scale: str) -> Task:
+def _mnist(name: str, classes: dict[int, int], scale: str, n_validation: int) -> Task:
     images = _mnist_files() or (_few_digits() if scale != "paper" else None)
     if images is None:
         raise FileNotFoundError(
@@ -79,6 +79,7 @@ def _mnist(name: str, classes: dict[int, int], scale: str) -> Task:
         checksum=checksum([x, digits, test_x, test_digits]),
         stand_in=stand_in,
         initial_sets=() if stand_in else tuple(tuple(ids) for ids in stored),
+        n_validation=n_validation,
     )
 
 

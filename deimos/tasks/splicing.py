@@ -175,6 +175,7 @@ def _task(
         checksum=checksum([x, y]),
         stand_in=stand_in,
         initial_sets=tuple(tuple(ids) for ids in initial_sets),
+        test_per_repeat=True,
     )
 
 

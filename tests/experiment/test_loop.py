@@ -17,10 +17,11 @@ from deimos.experiment.iteration import initial_set
 from deimos.experiment.methods import sample_points
 from deimos.experiment.runs import Member, Schedule
 from deimos.models import mc_dropout
+from deimos.models.training import Fit
 from deimos.tasks.task import Task
 
 SCHEDULE = Schedule(
-    batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=5, minibatch=4, decay=0.01,
+    batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, fit=Fit(5, minibatch=4, decay=0.01),
     noise=1e-4, n_masks=8, n_passes=5, seed=3,
 )  # fmt: skip
 METHODS = (
@@ -63,8 +64,8 @@ def test_every_member_takes_every_step_of_its_schedule(fleet):
 
 
 def test_no_point_is_labelled_twice_and_only_training_ids_are(moons, fleet):
-    for (method, repeat), steps in fleet.items():
-        initial = initial_set(moons, Member(method, repeat, SCHEDULE))
+    for (_, repeat), steps in fleet.items():
+        initial = initial_set(moons, SCHEDULE, repeat)
         ids = [*initial, *(i for *_, acquired in steps for i in acquired)]
         assert len(set(ids)) == len(ids) == 18
         assert set(ids) <= set(moons.train_ids.tolist())
@@ -143,16 +144,16 @@ def test_random_acquisition_draws_from_the_whole_pool_whatever_the_candidates(mo
 
 def test_the_authors_initial_sets_are_used_for_the_repeats_they_exist_for(moons):
     theirs = replace(moons, initial_sets=((10, 11, 12, 13, 14, 15),))
-    assert initial_set(theirs, Member("random", 1, SCHEDULE)) == theirs.initial_sets[0]
-    second = initial_set(theirs, Member("random", 2, SCHEDULE))
-    assert second == initial_set(moons, Member("random", 2, SCHEDULE))
+    assert initial_set(theirs, SCHEDULE, 1) == theirs.initial_sets[0]
+    second = initial_set(theirs, SCHEDULE, 2)
+    assert second == initial_set(moons, SCHEDULE, 2)
     own = replace(SCHEDULE, initial_sets="random")
-    assert initial_set(theirs, Member("random", 1, own)) != theirs.initial_sets[0]
+    assert initial_set(theirs, own, 1) != theirs.initial_sets[0]
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_member_that_diverges_is_named_and_stops_no_other(moons, fleet):
-    broken = replace(SCHEDULE, decay=1e40)
+    broken = SCHEDULE.changed(decay=1e40)
     members = [
         Member("deimos", 1, broken),
         Member("bald", 2, broken),
@@ -223,9 +224,9 @@ def test_points_that_come_several_times_are_no_obstacle(moons):
 
 def test_all_that_cannot_be_is_told_before_the_first_fit(moons):
     wrong = [
-        replace(SCHEDULE, batch_size=30, epochs=0),
+        SCHEDULE.changed(batch_size=30, epochs=0),
         replace(SCHEDULE, n_initial=7, n_acquired=88, noise=float("nan")),
-        replace(SCHEDULE, n_initial=92, optimiser="sgd"),
+        SCHEDULE.changed(n_initial=92, optimiser="sgd"),
     ]
     members = [Member("random", 1, schedule) for schedule in (SCHEDULE, *wrong)]
     with pytest.raises(ValueError) as raised:
@@ -249,7 +250,7 @@ def test_leaving_the_loop_early_stops_the_fleet(moons):
 
 
 def test_a_loop_that_is_left_waits_for_no_fit_and_its_fits_stop_by_themselves(moons):
-    before, long = set(threading.enumerate()), replace(SCHEDULE, epochs=10_000)  # half a minute
+    before, long = set(threading.enumerate()), SCHEDULE.changed(epochs=10_000)  # half a minute
     members = [Member("random", 1, SCHEDULE), Member("random", 2, long)]
     iterations = loop.active_learning(moons, build, members)
     next(iterations)  # while the long one waits or is under way

@@ -10,6 +10,7 @@ import deimos
 from deimos.execution import parameters
 from deimos.experiment import settings_check
 from deimos.experiment.runs import Schedule
+from deimos.models.training import Fit
 from deimos.tasks.task import Task
 
 NOTEBOOKS = Path(deimos.__file__).parents[1] / "notebooks"
@@ -80,7 +81,9 @@ def task(n_classes: int, initial_sets=()) -> Task:
 
 def schedule(**changes) -> Schedule:
     left = {k: v for k, v in RIGHT.items() if k not in ("repeats", "methods")}
-    return Schedule(**(left | changes))
+    settings = left | changes
+    of_fit = {name: settings.pop(name) for name in vars(Fit(1, 1, 0.0)) if name in settings}
+    return Schedule(fit=Fit(**of_fit), **settings)
 
 
 @pytest.mark.parametrize(

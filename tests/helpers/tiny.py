@@ -20,11 +20,12 @@ from deimos.experiment import loop
 from deimos.experiment.runs import Iteration, Member, Schedule
 from deimos.models import networks
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.record import executions, store
 from deimos.tasks.task import Task
 
 SCHEDULE = Schedule(
-    batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, epochs=3, minibatch=4, decay=0.01,
+    batch_size=4, n_initial=6, n_acquired=12, n_candidates=20, fit=Fit(3, minibatch=4, decay=0.01),
     noise=1e-4, n_masks=8, n_passes=5, seed=3,
 )  # fmt: skip
 METHODS, REPEATS = ("deimos", "max_variance"), 2
@@ -58,7 +59,7 @@ def experiment(
     name="04-tiny",
     diary=None,
     repeats=REPEATS,
-    epochs=SCHEDULE.epochs,
+    epochs=SCHEDULE.fit.epochs,
     hold=None,
     gate=None,
     methods=METHODS,
@@ -71,7 +72,7 @@ def experiment(
     loop.iterate = noted_and_held(plain, diary, hold, gate)
     try:
         place, task = tracking.experiment(name, "Is all of it there?", "smoke"), moons()
-        schedule = replace(SCHEDULE, epochs=epochs)
+        schedule = SCHEDULE.changed(epochs=epochs)
         with tracking.fleet(place, task, "tiny", methods, repeats, schedule) as members:
             for iteration in loop.active_learning(task, build, members):
                 tracking.log(iteration)

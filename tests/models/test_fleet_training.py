@@ -14,6 +14,7 @@ from deimos.experiment.runs import Iteration, Member, fitting_here
 from deimos.models import fleet_training, networks, training
 from deimos.models.fleet_training import FitStart, fit_fleet
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.tasks.task import Task
 
 M, N = 3, 10
@@ -46,8 +47,8 @@ def one_by_one(build, x, y, **settings) -> list[Network]:
     ]  # fmt: skip
 
 
-def in_step(build, x, y, **settings) -> list[Network | ValueError]:
-    return fit_fleet(lambda i: starts(build, x)[i], M, x, y, **settings)
+def in_step(build, x, y, stopped=lambda: False, **settings) -> list[Network | ValueError]:
+    return fit_fleet(lambda i: starts(build, x)[i], M, x, y, Fit(**settings), stopped)
 
 
 def double(generator: torch.Generator) -> Network:
@@ -244,7 +245,8 @@ def test_the_next_fit_begins_while_iterations_are_recorded(monkeypatch):
 def test_in_step_a_member_that_fails_is_named_and_stops_no_other(monkeypatch):
     task = tiny.moons()
     members = [Member("random", repeat, IN_STEP) for repeat in (1, 2)]
-    bad = (set(initial_set(task, members[0])) - set(initial_set(task, members[1]))).pop()
+    first, second = (set(initial_set(task, IN_STEP, repeat)) for repeat in (1, 2))
+    bad = (first - second).pop()
     broken = replace(task, x=task.x.index_fill(0, torch.tensor([bad]), torch.nan))
     found = []
     with pytest.raises(RuntimeError, match="random, repeat 1, 0 acquired: training diverged"):

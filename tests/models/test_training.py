@@ -12,11 +12,12 @@ from deimos.experiment import loop
 from deimos.models import networks, training
 from deimos.models.mc_dropout import draw_masks
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.record.provenance import PACKAGE, science_modules
 from deimos.tasks.mnist import load_7_vs_9
 
 SMALLEST = dict(
-    batch_size=1, n_initial=2, n_acquired=1, n_candidates=5, epochs=1, minibatch=2, decay=0.1,
+    batch_size=1, n_initial=2, n_acquired=1, n_candidates=5, fit=Fit(1, minibatch=2, decay=0.1),
     n_masks=2, n_passes=1,
 )  # fmt: skip
 INF, NAN = float("inf"), float("nan")
@@ -166,7 +167,7 @@ def test_scores_in_half_precision_are_those_of_single_precision_within_noise():
 
 def test_the_environment_decides_no_setting(monkeypatch):
     monkeypatch.setenv("DEIMOS_PRECISION", "bfloat16")
-    assert loop.Schedule(**SMALLEST).precision == "float32"
+    assert loop.Schedule(**SMALLEST).fit.precision == "float32"
 
 
 def test_no_module_of_the_science_reads_a_setting_from_the_environment():

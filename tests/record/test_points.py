@@ -12,7 +12,7 @@ import torch
 from deimos import tracking
 from deimos.experiment import loop
 from deimos.experiment.iteration import fit_on_labels, initial_set
-from deimos.experiment.runs import Member, Streams, repeat_streams
+from deimos.experiment.runs import Streams, repeat_streams
 from deimos.models import mc_dropout
 from deimos.record import archive, points, queries, store
 from deimos.tasks.task import task_of_repeat
@@ -40,20 +40,19 @@ def run(task=None, schedule=tiny.SCHEDULE, build=tiny.build, stop_after=None):
 def test_the_initial_ids_are_those_that_the_runs_began_with():
     run()
     kept = tracking.initial_ids("moons", "smoke")
-    for (method, repeat), found in kept.groupby(["method", "repeat"]):
-        member = Member(method, repeat, tiny.SCHEDULE)
-        assert found.id.tolist() == list(initial_set(tiny.moons(), member))
+    for (_, repeat), found in kept.groupby(["method", "repeat"]):
+        assert found.id.tolist() == list(initial_set(tiny.moons(), tiny.SCHEDULE, repeat))
     assert len(kept) == 2 * 2 * tiny.SCHEDULE.n_initial
     assert tracking.held_out_ids("moons", "smoke").empty  # the same for all: told by a checksum
 
 
 def test_test_ids_that_are_drawn_anew_are_kept_and_are_those_that_are_tested_on():
-    task = replace(tiny.moons(), name="splicing")
+    task = replace(tiny.moons(), name="splicing", test_per_repeat=True)
     run(task)
     kept = tracking.held_out_ids("splicing", "smoke")
     sets = {}
-    for (method, repeat), found in kept.groupby(["method", "repeat"]):
-        rng = repeat_streams(Member(method, repeat, tiny.SCHEDULE)).numpy("test set")
+    for (_, repeat), found in kept.groupby(["method", "repeat"]):
+        rng = repeat_streams(tiny.SCHEDULE.seed, repeat).numpy("test set")
         assert torch.equal(task.x[found.id.tolist()], task_of_repeat(task, repeat, rng).test_x)
         sets.setdefault(repeat, found.id.tolist())
         assert sets[repeat] == found.id.tolist()
@@ -80,10 +79,9 @@ def test_predictions_are_the_models_own_of_what_it_picked_and_give_the_diversity
         assert found == pytest.approx(row.value, rel=1e-5)
     assert len(diversity) == 4 * 3
     streams = Streams(tiny.SCHEDULE.seed, 1, 0, torch.device("cpu"))
-    task, member = tiny.moons(), Member("deimos", 1, tiny.SCHEDULE)
-    network = fit_on_labels(
-        task, tiny.build, tiny.SCHEDULE, torch.tensor(initial_set(task, member)), streams
-    )
+    task = tiny.moons()
+    labelled = torch.tensor(initial_set(task, tiny.SCHEDULE, 1))
+    network = fit_on_labels(task, tiny.build, tiny.SCHEDULE.fit, labelled, streams)
     first = ids[(ids.method == "deimos") & (ids["repeat"] == 1)].id[:4].tolist()
     features = mc_dropout.trunk_features(network, task.x[first])
     answers = mc_dropout.predictive_mean(network, features, 8, streams.torch("diversity"))

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +11,14 @@ from starlette.testclient import TestClient
 
 from deimos import tracking
 from deimos.experiment.runs import Iteration, Schedule
+from deimos.models.training import Fit
 from deimos.record import fleets, queries, saved_views, store, ui
 from deimos.report import browse
 from deimos.tasks.task import Task
 
 SCHEDULE = Schedule(
-    batch_size=25, n_initial=10, n_acquired=50, n_candidates=None, epochs=1, minibatch=4,
-    decay=0.1, n_masks=5, n_passes=5,
+    batch_size=25, n_initial=10, n_acquired=50, n_candidates=None,
+    fit=Fit(1, minibatch=4, decay=0.1), n_masks=5, n_passes=5,
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def run(scale="smoke", methods=("deimos", "random", "deimos_500"), **changes):
     place = tracking.experiment("04-mnist-7-vs-9", "Does it learn?", scale)
     x, y, ids = torch.zeros(90, 2), torch.arange(90) % 2, torch.arange(90)
     task = Task("mnist-7-vs-9", x, y, ids, x, y, n_classes=2, source="none", checksum="c0ffee")
-    schedule = replace(SCHEDULE, **changes)
+    schedule = SCHEDULE.changed(**changes)
     with tracking.fleet(place, task, "net", methods, 2, schedule) as members:
         for member in members:
             for n in range(0, schedule.n_acquired + 1, schedule.batch_size):

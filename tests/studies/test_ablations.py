@@ -58,12 +58,12 @@ def test_every_variant_changes_one_thing(found):
         assert torch.equal(v.task.x, moons().x) == ("pixels" not in v.name)
         assert v.name == BASE or v.name.split(":")[0] in QUESTIONS
     assert len({v.base for v in found}) == 1
-    (other, *_) = variants(moons(), replace(SCHEDULE, epochs=4))
+    (other, *_) = variants(moons(), SCHEDULE.changed(epochs=4))
     assert other.base != found[0].base
 
 
 def test_all_start_a_repeat_from_the_same_labels_and_all_but_the_pixels_from_the_same_model(found):
-    sets = {initial_set(v.task, Member(v.method, 2, v.schedule)) for v in found}
+    sets = {initial_set(v.task, v.schedule, 2) for v in found}
     assert len(sets) == 1
     first = {}
     for v in found:

@@ -11,15 +11,16 @@ from torch import nn
 
 from deimos.experiment import loop
 from deimos.experiment.iteration import initial_set
-from deimos.experiment.runs import Member, Schedule, Streams
+from deimos.experiment.runs import Schedule, Streams
 from deimos.models import networks
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.studies import calibration
 from deimos.studies.calibration import Trial, calibrate, compare, r_squared
 from deimos.tasks.task import Task, hold_out, task_of_repeat
 
 SCHEDULE = Schedule(
-    batch_size=4, n_initial=24, n_acquired=4, n_candidates=20, epochs=40, minibatch=8, decay=0.01,
+    batch_size=4, n_initial=24, n_acquired=4, n_candidates=20, fit=Fit(40, minibatch=8, decay=0.01),
     noise=2e-3, n_masks=8, n_passes=20, seed=3,
 )  # fmt: skip
 PS, DECAYS = [0.1, 0.3, 0.6], [0.01, 300.0]
@@ -105,14 +106,13 @@ def test_the_validation_set_has_no_labelled_point_and_is_the_same_for_every_tria
 
 
 def test_the_first_trial_is_the_loops_own_initial_model(task, found):
-    member = Member("random", 1, SCHEDULE)
-    initial = initial_set(task, member)
+    initial = initial_set(task, SCHEDULE, 1)
     stream = Streams(SCHEDULE.seed, 1, 0, torch.device("cpu")).numpy("validation")
     _, ids = hold_out(task.train_ids, 25, stream, initial)
     scored = replace(task, test_x=task.x[ids], test_y=task.y[ids])
     first = next(iter(loop.active_learning(scored, build(task.n_classes), [member])))
     used = found.trials[0]
-    assert (used.p, used.decay) == (0.3, SCHEDULE.decay)
+    assert (used.p, used.decay) == (0.3, SCHEDULE.fit.decay)
     assert used.score == pytest.approx(first.metrics[f"test/{task.metric}"], rel=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_a_tie_stays_with_the_value_in_use(task, monkeypatch):
         calibration, "_trial", lambda t, b, s, r, p, decay: Trial(p, decay, 1.0, 0.5, 1.0)
     )
     found = calibrate(task, build(task.n_classes), SCHEDULE, 25, PS, DECAYS)
-    assert found.chosen == found.trials[0] == Trial(0.3, SCHEDULE.decay, 1.0, 0.5, 1.0)
+    assert found.chosen == found.trials[0] == Trial(0.3, SCHEDULE.fit.decay, 1.0, 0.5, 1.0)
 
 
 def test_an_absurd_weight_decay_flattens_the_predictions_and_is_not_chosen_in_regression(found):
@@ -182,7 +182,7 @@ def test_a_rate_that_is_no_probability_is_an_error_before_anything_is_fitted(tas
 
 
 def test_where_each_repeat_draws_a_test_set_no_validation_point_is_in_it(task, monkeypatch):
-    task = replace(task, name="splicing")
+    task = replace(task, test_per_repeat=True)
     seen = []
 
     def look(shown: Task, build, schedule, streams, p: float, decay: float) -> Trial:

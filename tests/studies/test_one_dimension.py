@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from deimos.experiment.runs import Schedule
+from deimos.models.training import Fit
 from deimos.studies import one_dimension
 from deimos.tasks import synthetic_1d
 
 SCHEDULE = Schedule(
-    batch_size=5, n_initial=70, n_acquired=5, n_candidates=None, epochs=40, minibatch=32,
-    decay=0.035, n_masks=20, n_passes=20,
+    batch_size=5, n_initial=70, n_acquired=5, n_candidates=None,
+    fit=Fit(40, minibatch=32, decay=0.035), n_masks=20, n_passes=20,
 )  # fmt: skip
 
 

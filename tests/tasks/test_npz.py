@@ -8,6 +8,7 @@ from deimos.experiment import loop
 from deimos.experiment.runs import Member, Schedule
 from deimos.models import networks
 from deimos.models.networks import Network
+from deimos.models.training import Fit
 from deimos.tasks import npz
 
 
@@ -42,7 +43,7 @@ def test_other_numbers_are_regressed_on_from_end_to_end(write, rng):
         networks.initialise(network, generator)
         return network
 
-    schedule = Schedule(4, 6, 8, None, epochs=2, minibatch=4, decay=0.1, n_masks=4, n_passes=3)
+    schedule = Schedule(4, 6, 8, None, fit=Fit(2, minibatch=4, decay=0.1), n_masks=4, n_passes=3)
     steps = list(loop.active_learning(task, build, [Member("deimos", 1, schedule)]))
     assert [step.n_labelled for step in steps] == [6, 10, 14]
 

@@ -238,7 +238,7 @@ def test_each_repeat_has_a_test_set_of_its_own_without_its_initial_set(nowhere):
 
 
 def test_a_task_with_one_test_set_keeps_it_in_every_repeat(nowhere, rng):
-    task = replace(splicing.load_splicing("smoke"), name="face-age")
+    task = replace(splicing.load_splicing("smoke"), test_per_repeat=False)
     assert task_of_repeat(task, 2, rng) is task
 
 
