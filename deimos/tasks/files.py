@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import os
 import platform
+import socket
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,17 @@ def fetch(url: str, file: Path, check: Callable[[Path], object]) -> Path | None:
     except UNREACHABLE:
         return None
     return file
+
+
+@contextmanager
+def answer_patience() -> Iterator[None]:
+    """Bound how long downloads in here wait for an answer that torchvision would wait for."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(ANSWER_PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @contextmanager

@@ -7,19 +7,34 @@ so in the task's `source`.
 
 import json
 import math
-from collections.abc import Callable
+import os
+import shutil
 from dataclasses import replace
-from functools import partial
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from deimos.extras import extra
 from deimos.tasks.authors import AUTHORS_INITIAL_SETS
-from deimos.tasks.files import data_folder, fetch, md5, unpacked
+from deimos.tasks.files import (
+    UNREACHABLE,
+    answer_patience,
+    atomic_write,
+    data_folder,
+    explain_os_errors,
+    md5,
+    unpacked,
+)
 from deimos.tasks.task import Task, checksum
+
+with extra("reproduce"):
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity
 
 # md5 of the four unpacked files of MNIST, those of http://yann.lecun.com/exdb/mnist
 MNIST_MD5 = {
@@ -28,10 +43,6 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
-)
 
 
 def load_7_vs_9(scale: str) -> Task:
@@ -87,37 +98,65 @@ Digits = tuple[UInt8[Tensor, "n 28 28"], Tensor, UInt8[Tensor, "m 28 28"], Tenso
 
 
 def _mnist_files() -> Digits | None:
-    """MNIST from `DEIMOS_DATA` or the network; None where neither has it."""
-    arrays = []
-    for name, right in MNIST_MD5.items():
-        file = _mnist_file(name, partial(_check_md5, right))
-        if file is None:
-            return None
-        arrays.append(_idx(unpacked(file)))
-    x, digits, test_x, test_digits = arrays
-    return x, digits.long(), test_x, test_digits.long(), "MNIST"
+    """MNIST from `DEIMOS_DATA` or the network; None where neither has it.
 
-
-def _mnist_file(name: str, check: Callable[[Path], None]) -> Path | None:
-    """One of the four files, unpacked or as it is downloaded."""
+    torchvision reads it, but looks neither into packed files nor at the content of unpacked ones.
+    """
     raw = data_folder() / "MNIST" / "raw"
-    place = raw / name if (raw / name).exists() else raw / f"{name}.gz"
-    found = (fetch(f"{mirror}{name}.gz", place, check) for mirror in MNIST_MIRRORS)
-    return next(filter(None, found), None)
+    if not all(_file(raw, name).exists() for name in MNIST_MD5) and not _download(raw):
+        return None
+    with TemporaryDirectory() as root:
+        copies = Path(root) / "MNIST" / "raw"
+        copies.mkdir(parents=True)
+        for name, right in MNIST_MD5.items():
+            content = _checked(_file(raw, name), right)
+            (copies / name).write_bytes(content)
+        train, test = (datasets.MNIST(root, train=part) for part in (True, False))
+    return train.data, train.targets, test.data, test.targets, "MNIST"
 
 
-def _check_md5(right: str, file: Path) -> None:
-    found = md5(unpacked(file))
-    if found != right:
-        raise ValueError(f"{file} is damaged (md5 {found}, not {right})")
+def _file(raw: Path, name: str) -> Path:
+    """One of the four files, unpacked or as it is downloaded."""
+    return raw / name if (raw / name).exists() else raw / f"{name}.gz"
 
 
-def _idx(content: bytes) -> UInt8[Tensor, "..."]:
-    """The bytes of an idx file in their shape: three bytes, the number of axes, their lengths."""
-    shape = np.frombuffer(content, ">i4", content[3], 4)
-    return torch.from_numpy(
-        np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).copy()
-    ).view(*shape.tolist())
+def _checked(file: Path, right: str) -> bytes:
+    """The content of a file, unpacked; ValueError if it is not MNIST's."""
+    try:
+        content = unpacked(file)
+    except ValueError as error:
+        raise ValueError(f"{error}: delete it and run again") from error
+    if md5(content) != right:
+        found = f"md5 {md5(content)}, not {right}"
+        raise ValueError(f"{file} is damaged ({found}): delete it and run again")
+    return content
+
+
+def _download(raw: Path) -> bool:
+    """Fetch the files that are missing, each whole or not at all; True if all are there now.
+
+    Raises ValueError for a network that answers with something else, and keeps nothing of it.
+    """
+    if os.environ.get("DEIMOS_OFFLINE"):
+        return False
+    with TemporaryDirectory() as root:
+        fetched = Path(root) / "MNIST" / "raw"
+        try:
+            with explain_os_errors(raw, "written"), answer_patience():
+                datasets.MNIST(root, download=True)
+        except (RuntimeError, HTTPException, *UNREACHABLE) as problem:
+            for name, right in datasets.MNIST.resources:
+                if (fetched / name).exists() and not check_integrity(fetched / name, right):
+                    raise ValueError(
+                        f"{name} is damaged as the network has it (its md5 is not {right}); it is "
+                        f"not kept: try again, or put the right file at {raw / name}"
+                    ) from problem
+            return False
+        for name in MNIST_MD5:
+            if not _file(raw, name).exists():
+                with atomic_write(raw / f"{name}.gz") as part:
+                    shutil.copyfile(fetched / f"{name}.gz", part)
+    return True
 
 
 def _few_digits() -> Digits:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 import numpy as np
 import pytest
 import torch
+from torchvision import datasets
 
 from deimos.tasks import faces, files, mnist, splicing
 from deimos.tasks.task import checksum
@@ -18,7 +19,7 @@ from deimos.tasks.task import checksum
 def nowhere(tmp_path, monkeypatch):
     """No MNIST on disk and no network: a closed machine."""
     monkeypatch.setenv("DEIMOS_DATA", str(tmp_path))
-    monkeypatch.setattr(mnist, "MNIST_MIRRORS", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     return tmp_path
 
 
@@ -105,11 +106,15 @@ def network(handler):
 def test_digits_come_from_the_first_mirror_that_has_them(five_digits, tmp_path, monkeypatch):
     plain, served = mnist.load_0_to_9("paper").checksum, tmp_path / "served"
     served.mkdir()
+    resources = []
     for file in list(five_digits.iterdir()):
-        (served / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        content = gzip.compress(file.read_bytes())
+        (served / f"{file.name}.gz").write_bytes(content)
+        resources.append((f"{file.name}.gz", files.md5(content)))
         file.unlink()
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
     with network(partial(SimpleHTTPRequestHandler, directory=served)) as place:
-        monkeypatch.setattr(mnist, "MNIST_MIRRORS", [f"{place}not-here/", place])
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{place}not-here/", place])
         monkeypatch.setenv("DEIMOS_OFFLINE", "1")
         assert mnist.load_0_to_9("quick").stand_in
         monkeypatch.delenv("DEIMOS_OFFLINE")
@@ -133,7 +138,7 @@ class Portal(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("load", "file"),
     [
-        (mnist.load_7_vs_9, "MNIST/raw/train-images-idx3-ubyte.gz"),
+        (mnist.load_7_vs_9, "raw/train-images-idx3-ubyte.gz"),
         (splicing.load_splicing, "splicing/5SS_compressed.txt"),
         (faces.load_face_age, "utkface/UTKFace.tar.gz"),
     ],
@@ -143,11 +148,11 @@ def test_a_web_page_in_the_place_of_the_data_is_refused_and_not_kept(
 ):
     monkeypatch.delenv("DEIMOS_OFFLINE", raising=False)
     with network(Portal) as place:
-        monkeypatch.setattr(mnist, "MNIST_MIRRORS", [place])
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [place])
         monkeypatch.setattr(splicing, "AUTHORS_URL", f"{place}5SS_compressed.txt")
         monkeypatch.setattr(faces, "UTKFACE_URL", f"{place}UTKFace.tar.gz")
         name = file.rpartition("/")[2]
-        told = f"{place}{name} is .*; it is not kept: try again, or put the right file at .*{file}"
+        told = f"{name} is .*; it is not kept: try again, or put the right file at .*{file}"
         with pytest.raises(ValueError, match=told):
             load("quick")
     assert [path for path in nowhere.rglob("*") if path.is_file()] == []
