@@ -14,8 +14,8 @@ from mlflow.entities import Metric
 from tqdm import tqdm
 
 from benchmarks.measured import Row
+from deimos import tracking
 from deimos.progress import progress
-from deimos.record import executions, provenance, saved_views, store
 
 PARTS = (
     "training", "selection", "own_pool", "batchbald", "on_gpu", "k_center", "appendix_a",
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=(*PARTS, []), metavar="PART", help=str(PARTS))
     parser.add_argument("--full", action="store_true", help="the paper's sizes; takes an hour")
     given = parser.parse_args()
-    machine = provenance.machine()
+    machine = tracking.machine()
     print(" · ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     with pd.option_context("display.width", 250, "display.max_colwidth", 100):
         parts = [measure(part, given.full) for part in progress(given.parts or PARTS, unit="part")]
@@ -56,18 +56,18 @@ def measure(part: str, full: bool) -> pd.DataFrame:
 
 def keep(table: pd.DataFrame, machine: dict[str, str], full: bool) -> str:
     """The table as a run of its own in the record; the run's name."""
-    client, place = store.client(), executions.experiment_id("benchmarks")
-    client.set_experiment_tag(place, store.NOTE, QUESTION)
+    client, place = tracking.client(), tracking.experiment_id("benchmarks")
+    client.set_experiment_tag(place, tracking.NOTE, QUESTION)
     name = f"{'full' if full else 'short'} · {machine['device']} · {machine['commit'][:7]}"
     run = client.create_run(place, tags={"kind": "benchmark", **machine}, run_name=name)
     now, points = int(time.time() * 1000), []
     for row in table.itertuples():
-        label = saved_views.key(f"{row.what} {row.against}")
+        label = tracking.saved_views.key(f"{row.what} {row.against}")
         values = {f"seconds/{label}": row.seconds, f"times/{label}": row.times}
         points += [Metric(name, x, now, 0) for name, x in values.items() if x == x]
-    store.log_metrics(run.info.run_id, points)
-    place = executions.Experiment("benchmarks", place, "", run.info.run_id)
-    executions.log_table(place, table.rename(columns=COLUMNS), "benchmarks")
+    tracking.log_metrics(run.info.run_id, points)
+    place = tracking.Experiment("benchmarks", place, "", run.info.run_id)
+    tracking.log_table(place, table.rename(columns=COLUMNS), "benchmarks")
     client.set_terminated(run.info.run_id)
     return name
 

@@ -15,7 +15,6 @@ from deimos import tracking
 from deimos.execution import notebooks
 from deimos.experiment import loop
 from deimos.models import networks
-from deimos.record import archive, evidence
 from deimos.tasks import mnist
 
 SCHEDULE = loop.Schedule(
@@ -56,7 +55,7 @@ def shares(full: bool) -> dict[str, float]:
 
 def kept_iteration() -> float:
     """Mean seconds of an iteration of 7 vs 9 on CPUs, at the paper's settings, as kept."""
-    table, _ = archive.contents(archive.REFERENCES / "mnist-7-vs-9-on-cpus.zip")
+    table, _ = tracking.contents(tracking.REFERENCES / "mnist-7-vs-9-on-cpus.zip")
     times = table[table.metric.str.startswith("time/")]
     return times.value.sum() / (times.metric == "time/fit_seconds").sum()
 
@@ -67,8 +66,8 @@ def kept_rests() -> Iterator[tuple[str, float, float]]:
     Members share a fit's time and are evaluated and acquire side by side, so the longest counts.
     A fleet whose members ran at different times is left out.
     """
-    for file in sorted(archive.REFERENCES.glob("*.zip")):
-        table, runs = archive.contents(file)
+    for file in sorted(tracking.REFERENCES.glob("*.zip")):
+        table, runs = tracking.contents(file)
         on_gpu = [name for name, run in runs.items() if not run["tags"]["device"].startswith("CPU")]
         table = table[table.run.isin(on_gpu)]
         sizes = table.run.map({name: run["params"]["batch_size"] for name, run in runs.items()})
@@ -81,7 +80,7 @@ def kept_rests() -> Iterator[tuple[str, float, float]]:
             clock = ends.max().diff() / 1000
             if (ends.max() - ends.min()).median() > 1000 * clock.median():
                 continue
-            spent = (fit + after.groupby("step").max())[clock < 60 * evidence.PAUSE]
+            spent = (fit + after.groupby("step").max())[clock < 60 * tracking.PAUSE]
             clock = clock[spent.index]
             yield f"{file.stem}, b = {b}", clock.mean(), 1 - spent.sum() / clock.sum()
 

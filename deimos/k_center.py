@@ -99,50 +99,79 @@ def robust_search(
     outliers = int(OUTLIERS * n) if outliers is None else outliers
     if not 0 <= outliers < n:
         raise ValueError(f"got {outliers} outliers, wanted 0 to {n - 1}")
-    distances = squareform(pdist(layout.points))
-
-    def robust_radius(batch: Sequence[int]) -> float:
-        nearest = np.minimum(layout.near, distances[batch].min(0))
-        return float(np.partition(nearest, n - 1 - outliers)[n - 1 - outliers])
-
-    # Farthest-first with Ξ picks to spare ends with b + Ξ + 1 points a radius r or more apart, and
-    # as far from all that is labelled. Leave any Ξ out: two of the rest must share a new centre, or
-    # one make do with a labelled point, so that one is r/2 or more from its centre.
-    order = farthest_first(layout, min(batch_size + outliers, n))
-    farthest = np.minimum(layout.near, distances[order].min(0)).max()
-    proved, batch, limit_met = float(farthest) / 2 * (1 - ROUNDING), order[:batch_size], False
-    greedy_radius = robust_radius(batch)
+    search = _Search(layout, squareform(pdist(layout.points)), batch_size, outliers)
+    greedy, proved = search.greedy()
     if batch_size == 1:
-        alone = [robust_radius([i]) for i in range(n)]
-        best = int(np.argmin(alone))
-        return Solution(layout.candidates[[best]], alone[best], alone[best], greedy_radius, False)
+        found = search.one_centre()
+    else:
+        found = search.bisect(greedy, proved, steps, seconds, bounds)
+    batch, proved, limit_met = found
+    radius, greedy_radius = search.robust_radius(batch), search.robust_radius(greedy)
+    return Solution(layout.candidates[batch], radius, proved, greedy_radius, limit_met)
 
-    lower, upper, search = proved, greedy_radius, cover
-    if bounds == "authors":
-        upper, search = float(distances[batch].min(0).max()), any_cover
-        lower = upper / 2
-    radii = np.unique(np.append(layout.near, distances))  # all that a robust radius can be
-    for _ in range(steps):
-        within = radii[(lower <= radii) & (radii < upper)]
-        if not len(within):
-            break
-        middle = max(np.searchsorted(within, (lower + upper) / 2, side="right") - 1, 0)
-        delta, next_up = np.append(within, upper)[middle : middle + 2].tolist()
-        reach = distances[layout.near > delta] <= delta
-        centres, certain = search(reach, batch_size, outliers, seconds)
-        if centres is not None:
-            batch = farthest_first(layout, batch_size, centres.tolist())
-            assert robust_radius(batch) <= delta
-            upper = delta if bounds == "authors" else robust_radius(batch)
-        else:
-            lower = next_up
-            proved = max(proved, next_up) if certain else proved
-            limit_met |= not certain
-    if lower == proved and not np.any((lower <= radii) & (radii < upper)):
-        proved = robust_radius(batch)
-    return Solution(
-        layout.candidates[batch], robust_radius(batch), proved, greedy_radius, limit_met
-    )
+
+@dataclass(frozen=True)
+class _Search:
+    """The search for one batch: its candidates, and what they are to each other."""
+
+    layout: Embedding
+    distances: Float[np.ndarray, "n n"]
+    batch_size: int
+    outliers: int  # Ξ
+
+    def robust_radius(self, batch: Sequence[int]) -> float:
+        """The (Ξ+1)-th largest distance of a candidate to its nearest centre."""
+        nearest = np.minimum(self.layout.near, self.distances[batch].min(0))
+        at = len(nearest) - 1 - self.outliers
+        return float(np.partition(nearest, at)[at])
+
+    def greedy(self) -> tuple[list[int], float]:
+        """The farthest-first batch, and a proved lower bound on the smallest robust radius.
+
+        Farthest-first with Ξ picks to spare ends with b + Ξ + 1 points a radius r or more apart,
+        and as far from all that is labelled. Leave any Ξ out: two of the rest must share a new
+        centre, or one make do with a labelled point, so that one is r/2 or more from its centre.
+        """
+        n = len(self.layout.points)
+        order = farthest_first(self.layout, min(self.batch_size + self.outliers, n))
+        farthest = np.minimum(self.layout.near, self.distances[order].min(0)).max()
+        return order[: self.batch_size], float(farthest) / 2 * (1 - ROUNDING)
+
+    def one_centre(self) -> tuple[list[int], float, bool]:
+        """The best single centre, by trying each."""
+        radii = [self.robust_radius([i]) for i in range(len(self.layout.points))]
+        best = int(np.argmin(radii))
+        return [best], radii[best], False
+
+    def bisect(
+        self, batch: list[int], proved: float, steps: int, seconds: float, bounds: str
+    ) -> tuple[list[int], float, bool]:
+        """The batch, a proved lower bound, and whether a step was given up undecided."""
+        near, limit_met = self.layout.near, False
+        lower, upper, search = proved, self.robust_radius(batch), cover
+        if bounds == "authors":
+            upper, search = float(self.distances[batch].min(0).max()), any_cover
+            lower = upper / 2
+        radii = np.unique(np.append(near, self.distances))  # all that a robust radius can be
+        for _ in range(steps):
+            within = radii[(lower <= radii) & (radii < upper)]
+            if not len(within):
+                break
+            middle = max(np.searchsorted(within, (lower + upper) / 2, side="right") - 1, 0)
+            delta, next_up = np.append(within, upper)[middle : middle + 2].tolist()
+            reach = self.distances[near > delta] <= delta
+            centres, certain = search(reach, self.batch_size, self.outliers, seconds)
+            if centres is not None:
+                batch = farthest_first(self.layout, self.batch_size, centres.tolist())
+                assert self.robust_radius(batch) <= delta
+                upper = delta if bounds == "authors" else self.robust_radius(batch)
+            else:
+                lower = next_up
+                proved = max(proved, next_up) if certain else proved
+                limit_met |= not certain
+        if lower == proved and not np.any((lower <= radii) & (radii < upper)):
+            proved = self.robust_radius(batch)
+        return batch, proved, limit_met
 
 
 def farthest_first(layout: Embedding, batch_size: int, start: Sequence[int] = ()) -> list[int]:

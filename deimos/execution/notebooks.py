@@ -19,8 +19,7 @@ from pathlib import Path
 from deimos import tracking
 from deimos.execution.parameters import parameters_for
 from deimos.extras import extra
-from deimos.record import archive, process_locks, store
-from deimos.record.queries import REFERENCE
+from deimos.tracking import REFERENCE
 
 with extra("reproduce"):
     import nbconvert
@@ -91,10 +90,10 @@ def execute_notebook(
             signal.signal(another, signal.SIG_IGN)
     except papermill.PapermillExecutionError as raised:
         status = "failed"
-        said = store.why(raised.evalue)
+        said = tracking.why(raised.evalue)
         error = f"cell {raised.exec_count}: {raised.ename}: {said} (see {failed.name})"
     except Exception as problem:  # a dead kernel, a full disk: this is where each is reported
-        said = store.why(problem)
+        said = tracking.why(problem)
         status, error = "failed", f"{type(problem).__name__}: {said} (see {failed.name})"
     finally:
         del os.environ["DEIMOS_EXECUTION"]
@@ -103,7 +102,7 @@ def execute_notebook(
         tracking.close_execution(run_id, status, html if status == "finished" else None)
         counts = tracking.execution_summary(run_id)
     except (MlflowException, OSError) as problem:  # the next execution notes that this one ended
-        status, error = "failed", error or f"its end cannot be recorded: {store.why(problem)}"
+        status, error = "failed", error or f"its end cannot be recorded: {tracking.why(problem)}"
     if partial.exists():
         partial.replace(folder / notebook.name if status == "finished" else failed)
     return Execution(name, scale, status, round(minutes, 2), error, **counts)
@@ -160,7 +159,7 @@ def notebook_program(arguments: list[str] | None = None) -> int:
     os.environ.update(KERNEL_ENVIRONMENT)
     notebook = given.notebook.resolve()
     try:
-        with process_locks.exclusive(notebook, f"executing {notebook.name}"):
+        with tracking.exclusive(notebook, f"executing {notebook.name}"):
             status_file(notebook).unlink(missing_ok=True)
             execution = checked_and_executed(notebook, given, notebook.parent / "executed")
             note(notebook, execution)
@@ -183,7 +182,7 @@ def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path
                     "the scale reference shows the runs that the repository keeps: only "
                     "99-figures-and-tables can be executed at it"
                 )
-            archive.read_references()
+            tracking.read_references()
         return execute_notebook(notebook, given.scale, parameters, folder)
     except (ValueError, OSError) as refusal:  # a parameter, a file, a record out of reach
         return Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))

@@ -9,7 +9,7 @@ from types import UnionType
 
 from deimos.experiment import settings_check
 from deimos.extras import extra
-from deimos.record.queries import REFERENCE
+from deimos.tracking import REFERENCE
 
 with extra("reproduce"):
     import nbformat

@@ -14,19 +14,17 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from deimos import tracking
 from deimos.execution import notebooks
-from deimos.execution.parameters import assigned, parameters_for
+from deimos.execution.parameters import parameters_for
 from deimos.experiment.runs import Slice
 from deimos.extras import extra
-from deimos.record import executions, store
-from deimos.record.provenance import code_fingerprint
 
 with extra("reproduce"):
     import nbformat
@@ -71,31 +69,29 @@ def work(task: RayTask) -> RayOutcome:
     here = socket.gethostname()
     if task.host not in (None, here):
         return RayOutcome(one_machine(f"{task.host} and {here}"))
-    if code_fingerprint() != task.fingerprint:
+    if tracking.code_fingerprint() != task.fingerprint:
         return RayOutcome(f"{here} has other code of deimos: install the same commit on every node")
     run_id, status = None, "stopped"
     # Ray's way to stop a task does not wake a main thread that waits for others: this does.
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
     try:
-        run_id = executions.open_execution(task.notebook.stem, task.scale, task.part)
+        run_id = tracking.open_execution(task.notebook.stem, task.scale, task.part)
         os.environ["DEIMOS_EXECUTION"] = run_id
-        names: dict[str, object] = {"display": print}
-        for n, source in enumerate(task.cells, 1):
-            exec(compile(source, f"{task.notebook.name}, part {n}", "exec"), names)
+        run_cells(task.notebook, task.cells)
         status = "finished"
         return RayOutcome(node=here)
     except Exception as problem:  # where each is reported, as in `reproduce.execute`
         status = "failed"
         lost = isinstance(problem, (ConnectionError, MlflowException))
-        return RayOutcome(f"{type(problem).__name__}: {store.why(problem)}", lost, here)
+        return RayOutcome(f"{type(problem).__name__}: {tracking.why(problem)}", lost, here)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         os.environ.pop("DEIMOS_EXECUTION", None)
         if run_id is not None:
-            executions.close_execution(run_id, status)
+            tracking.close_execution(run_id, status)
             if status == "finished":
-                store.client().delete_run(run_id)
+                tracking.client().delete_run(run_id)
 
 
 def one_machine(others: str) -> str:
@@ -106,21 +102,30 @@ def one_machine(others: str) -> str:
     )
 
 
-def plan(notebook: Path, parameters: dict[str, object]) -> list[Slice]:
-    """A slice for each batch size, method and repeat that the parameters name; none without them.
+def plan(notebook: Path, scale: str, cells: Sequence[str]) -> list[Slice]:
+    """A slice for each member of the notebook's fleets, by repeat; none if it has no fleet.
 
-    Every list of words is one of methods, beside which there may be variants of DEIMOS. Not all
-    need be in the fleet of each batch size: a slice of no members takes seconds.
+    The cells run here, with fleets that have nothing to do. An error is theirs to raise.
     """
-    found = list(assigned(notebook))
-    values = {name: value for name, _, value in found} | parameters
-    if "repeats" not in values:
+    if "tracking.fleet(" not in cells[-1]:
         return []
-    sizes = values.get("batch_sizes") or [values["batch_size"]]
-    lists = [values[name] for name, kind, _ in found if kind == list[str]]
-    methods = dict.fromkeys(["deimos", *sum(lists, [])]) if lists else {}
-    repeats = range(1, values["repeats"] + 1)
-    return [Slice(b, (method,), (n,)) for n, b, method in product(repeats, sizes, methods)]
+    run_id = tracking.open_execution(notebook.stem, scale)
+    os.environ["DEIMOS_EXECUTION"] = run_id
+    try:
+        with tracking.planning() as slices:
+            run_cells(notebook, cells)
+    finally:
+        del os.environ["DEIMOS_EXECUTION"]
+        tracking.close_execution(run_id, "finished")
+        tracking.client().delete_run(run_id)
+    return sorted(dict.fromkeys(slices), key=lambda part: part.repeats)
+
+
+def run_cells(notebook: Path, cells: Sequence[str]) -> None:
+    """Run a notebook's cells in this process."""
+    names: dict[str, object] = {"display": print}
+    for n, source in enumerate(cells, 1):
+        exec(compile(source, f"{notebook.name}, part {n}", "exec"), names)
 
 
 def code(notebook: Path, parameters: dict[str, object]) -> tuple[str, ...]:
@@ -137,19 +142,17 @@ def code(notebook: Path, parameters: dict[str, object]) -> tuple[str, ...]:
 
 
 def tasks_of(notebook: Path, scale: str, repeats: int | None) -> list[RayTask]:
-    """Tasks of one notebook; none if its parameters are wrong, which its execution then reports."""
+    """Tasks of one notebook; none if it cannot be planned, which its execution then reports."""
     try:
-        parameters = parameters_for(notebook, scale, repeats)
-    except (ValueError, OSError):
+        cells = code(notebook, parameters_for(notebook, scale, repeats))
+        parts = plan(notebook, scale, cells)
+    except Exception:  # a wrong parameter, data that are missing: its execution has the same
         return []
-    parts = plan(notebook, parameters)
-    if not parts:
-        return []
-    record = store.uri()  # which takes the password out of the environment's own
+    record = tracking.store_uri()  # which takes the password out of the environment's own
     ours = {k: v for k, v in os.environ.items() if k.startswith(("MLFLOW_", "DEIMOS_"))}
     environment = tuple((ours | {"MLFLOW_TRACKING_URI": record}).items())
-    host = socket.gethostname() if store.sqlite_file(record) else None
-    common = code(notebook, parameters), environment, code_fingerprint(), host
+    host = socket.gethostname() if tracking.sqlite_file(record) else None
+    common = cells, environment, tracking.code_fingerprint(), host
     return [RayTask(notebook, scale, part, *common) for part in parts]
 
 
@@ -167,7 +170,7 @@ def connect(ray: Any) -> None:
         ray.init("local", include_dashboard=False, **quiet)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     machines = {(node["NodeManagerHostname"], node["NodeManagerAddress"]) for node in nodes}
-    if len(machines) > 1 and store.sqlite_file(store.uri()):
+    if len(machines) > 1 and tracking.sqlite_file(tracking.store_uri()):
         raise ValueError(one_machine(", ".join(sorted(name for name, _ in machines))))
 
 
@@ -189,7 +192,7 @@ def run_tasks(ray: Any, tasks: list[RayTask], gpus: float) -> Iterator[tuple[Ray
             try:
                 outcome = ray.get(done)
             except ray.exceptions.RayError as lost:
-                outcome = RayOutcome(f"{type(lost).__name__}: {store.why(lost)}", True)
+                outcome = RayOutcome(f"{type(lost).__name__}: {tracking.why(lost)}", True)
             tries[task] += 1
             if outcome.again and tries[task] <= RETRIES:
                 print(f"{task}: tried again after {outcome.said}", flush=True)
@@ -241,7 +244,7 @@ def ray_program(arguments: list[str] | None = None) -> int:
     """0 if all finished, 1 if some did not, 2 if it was refused, 130 if stopped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", type=Path, nargs="*")
-    parser.add_argument("--scale", choices=executions.SCALES, default="paper")
+    parser.add_argument("--scale", choices=tracking.SCALES, default="paper")
     parser.add_argument("--repeats", type=int, help="for the notebooks that have them")
     parser.add_argument("--gpus-per-task", type=float, default=0.5, help="small nets share a GPU")
     given = parser.parse_args(arguments)
@@ -262,14 +265,14 @@ def ray_program(arguments: list[str] | None = None) -> int:
     asked = ["--scale", given.scale]
     asked += ["--repeats", str(given.repeats)] if given.repeats else []
     try:
-        store.client()  # made here, before many workers meet at it
+        tracking.client()  # made here, before many workers meet at it
         tasks = {notebook: tasks_of(notebook, given.scale, given.repeats) for notebook in paths}
         if any(tasks.values()):
             connect(ray)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # where Ray had its own
         return 0 if execute_on_ray(ray, tasks, asked, gpus) else 1
     except (ValueError, ConnectionError) as refusal:
-        print(store.why(refusal), file=sys.stderr)
+        print(tracking.why(refusal), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped: what is recorded is kept; the next execution goes on from there")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
+from deimos import tracking
 from deimos.label_next import examples, files, inventory, networks, record, repeats, report, rounds
 from deimos.label_next.labels import Labels, parse_labels
 from deimos.label_next.points import Points
 from deimos.label_next.tables import MADE, Columns
 from deimos.models.training import PRECISIONS
 from deimos.pool import select_batch as own_pool
-from deimos.record import store
 from deimos.tasks.files import atomic_write
 
 
@@ -104,7 +104,7 @@ def run_select(given: argparse.Namespace) -> None:
     except (OSError, MlflowException) as problem:
         raise ValueError(
             f"the picks are in {given.out} and the page in {page}, but the record did not take "
-            f"them: {store.why(problem)}"
+            f"them: {tracking.why(problem)}"
         ) from problem
     tell(found, given, page, run)
 
@@ -222,6 +222,6 @@ def run_command(arguments: list[str] | None, about: str) -> int:
         print("stopped: nothing was written", file=sys.stderr)
         return 130
     except (ValueError, OSError, MlflowException) as problem:
-        print(f"{store.why(problem)}", file=sys.stderr)
+        print(f"{tracking.why(problem)}", file=sys.stderr)
         return 2
     return 0

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
+from deimos import tracking
 from deimos.label_next.points import Points
 from deimos.label_next.rounds import Round
-from deimos.record import executions, store
-from deimos.record.provenance import machine
 
 COMMAND_EXPERIMENT = "your-own-pool"
 ABOUT = "Which points of your own pool to label next: a run a round, its picks and page as files."
@@ -18,7 +17,7 @@ ABOUT = "Which points of your own pool to label next: a run a round, its picks a
 
 def check_record() -> None:
     """Open the record; `ConnectionError` or ValueError if it cannot take a round."""
-    executions.experiment_id(COMMAND_EXPERIMENT)
+    tracking.experiment_id(COMMAND_EXPERIMENT)
 
 
 def log_round(
@@ -28,12 +27,12 @@ def log_round(
     files: list[Path],
 ) -> str:
     """Write a round, and return its run's id; step i of the pick's metrics is the i-th pick."""
-    client, place = store.client(), executions.experiment_id(COMMAND_EXPERIMENT)
-    client.set_experiment_tag(place, store.NOTE, ABOUT)
+    client, place = tracking.client(), tracking.experiment_id(COMMAND_EXPERIMENT)
+    client.set_experiment_tag(place, tracking.NOTE, ABOUT)
     sums = {f"checksum_{name}": points.checksum for name, points in data.items()}
     b, n = len(found.positions), len(data["labelled"].x)
-    tags = {"kind": "round", **sums, **machine(), "mlflow.source.name": "deimos select"}
-    tags[store.NOTE] = f"{b} of {found.n_open:,} picked with {n:,} labelled."
+    tags = {"kind": "round", **sums, **tracking.machine(), "mlflow.source.name": "deimos select"}
+    tags[tracking.NOTE] = f"{b} of {found.n_open:,} picked with {n:,} labelled."
     run_id = client.create_run(place, tags=tags, run_name=f"{n} labelled · b{b}").info.run_id
     try:
         client.log_batch(run_id, params=[Param(k, str(v)) for k, v in settings.items()])
@@ -50,7 +49,7 @@ def log_round(
         for rank, (gain, share) in enumerate(zip(found.gains, found.share(), strict=True), 1):
             points += [Metric("pick/expected_improvement", gain, now, rank)]
             points += [Metric("pick/share_of_the_first", share, now, rank)]
-        store.log_metrics(run_id, points)
+        tracking.log_metrics(run_id, points)
         for file in files:
             client.log_artifact(run_id, str(file))
     except BaseException:

@@ -10,15 +10,17 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from math import isfinite
+from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
 
 from deimos.experiment import settings_check
 from deimos.experiment.iteration import points_of_repeat
-from deimos.experiment.runs import Iteration, Member, Schedule, fitting_here
+from deimos.experiment.runs import Iteration, Member, Schedule, Slice, fitting_here
 from deimos.record import claims, executions, points, queries, results, store
 from deimos.record.executions import Experiment
 from deimos.record.provenance import code_fingerprint, machine
@@ -27,7 +29,20 @@ from deimos.tasks.task import Task, checksum
 # Settings that runs did not have at first, with the value that was then the only one.
 LATER = {"fitting": "auto", "space": "probabilities"}
 LATER_IN_INSTANCES = {"precision": "float32"}
+_planned: list[Slice] | None = None  # what `planning` collects
 LARGEST_BATCH = 900  # an iteration is one write, of at most `store.LARGEST_WRITE` metrics
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """Everything that a fleet's runs have in common."""
+
+    experiment: Experiment
+    task: Task
+    schedule: Schedule
+    settings: dict[str, Any]  # a run's parameters
+    identity: dict[str, str]  # tags that its runs are known by
+    here: dict[str, str]  # tags on how and where it is run now
 
 
 @contextmanager
@@ -46,52 +61,23 @@ def fleet(
     code: a finished one is skipped, one that was stopped goes on after its last whole iteration.
     One that another execution is at work on is waited for. On leaving, each run gets the status
     that its record deserves. `tags` are part of what a run is known by; `variant`, the run's name
-    where its method is not enough, stands in tables for the method (`variants.py`). Of
-    an execution of a slice, all members but the slice's are left to others.
+    where its method is not enough, stands in tables for the method (`ablations`). Of an execution
+    of a slice, all members but the slice's are left to others; inside `planning`, all of them.
     """
-    _check(task, methods, repeats, schedule)
-    client = store.client()
-    data = {"task": task.name, "checksum": task.checksum, "network": network_name}
-    settings = {**data, **schedule.settings}
-    identity = {
-        "kind": "run",
-        "experiment": task.name,
-        "scale": experiment.scale,
-        "settings": _digest(_known_by(settings)),
-        "fingerprint": code_fingerprint(),
-        **tags,
-    }
     wanted = [(method, repeat) for repeat, method in product(range(1, repeats + 1), methods)]
+    if _planned is not None:
+        _planned.extend(Slice(schedule.batch_size, (m,), (repeat,)) for m, repeat in wanted)
+        yield []
+        return
+    _check(task, methods, repeats, schedule)
+    asked = _describe(experiment, task, network_name, schedule, tags)
     if part := experiment.part:
         wanted = [member for member in wanted if part.covers(schedule.batch_size, *member)]
-    finished = {m for m, run in _known(experiment, identity).items() if queries.is_finished(run)}
-    names = [_digest({**identity, "member": m})[:8] for m in wanted if m not in finished]
+    known = _known(experiment, asked.identity)
+    finished = {member for member, run in known.items() if queries.is_finished(run)}
+    names = [_digest({**asked.identity, "member": m})[:8] for m in wanted if m not in finished]
     with claims.claim(experiment, names):
-        known = _known(experiment, identity)
-        here = {**machine(), "fitted": fitting_here(schedule), "execution": experiment.run_id}
-        members, counts, asked = [], dict.fromkeys(executions.COUNTS, 0), _asked(experiment)
-        for method, repeat in wanted:
-            run = known.get((method, repeat))
-            about = {**data, **identity, **here, "method": method, "repeat": str(repeat)}
-            run_id = run.info.run_id if run else _create(experiment, task, schedule, about)
-            acquired, whole = queries.recorded(run_id, schedule)
-            counts["skipped" if whole else "resumed" if run else "new"] += 1
-            # `table` shows the settings that were last asked for, had they to be run or not.
-            fresh = {"asked": asked}
-            if whole:
-                status = "FINISHED"
-            else:
-                status, fresh = "RUNNING", fresh | here
-                members.append(Member(method, repeat, schedule, acquired, run_id))
-            params = {**settings, "method": method, "repeat": repeat}
-            client.log_batch(
-                run_id,
-                params=[Param(name, str(value)) for name, value in params.items()],
-                tags=[RunTag(name, value) for name, value in fresh.items()],
-            )
-            client.update_run(run_id, status)
-        executions.count(experiment, counts)
-
+        members = _open_runs(asked, wanted)
         _keep_beginnings(task, members)
         left = "KILLED"  # by Ctrl-C, or by leaving early
         try:
@@ -102,7 +88,61 @@ def fleet(
         finally:
             for member in members:
                 _, whole = queries.recorded(member.run_id, schedule)
-                client.set_terminated(member.run_id, "FINISHED" if whole else left)
+                store.client().set_terminated(member.run_id, "FINISHED" if whole else left)
+
+
+@contextmanager
+def planning() -> Iterator[list[Slice]]:
+    """Collect a slice for each member of every fleet that is entered in here; run none of them."""
+    global _planned
+    _planned = slices = []
+    try:
+        yield slices
+    finally:
+        _planned = None
+
+
+def _describe(
+    experiment: Experiment, task: Task, network: str, schedule: Schedule, tags: dict[str, str]
+) -> _Fleet:
+    data = {"task": task.name, "checksum": task.checksum, "network": network}
+    settings = {**data, **schedule.settings}
+    identity = {
+        "kind": "run",
+        "experiment": task.name,
+        "scale": experiment.scale,
+        "settings": _digest(_known_by(settings)),
+        "fingerprint": code_fingerprint(),
+        **tags,
+    }
+    here = {**machine(), "fitted": fitting_here(schedule), "execution": experiment.run_id}
+    return _Fleet(experiment, task, schedule, settings, identity, here)
+
+
+def _open_runs(asked: _Fleet, wanted: Sequence[tuple[str, int]]) -> list[Member]:
+    """Find or make the run of each wanted member; return the members with work left."""
+    known = _known(asked.experiment, asked.identity)
+    counts, now = dict.fromkeys(executions.COUNTS, 0), _asked(asked.experiment)
+    members = []
+    for method, repeat in wanted:
+        run = known.get((method, repeat))
+        run_id = run.info.run_id if run else _create(asked, method, repeat)
+        acquired, whole = queries.recorded(run_id, asked.schedule)
+        counts["skipped" if whole else "resumed" if run else "new"] += 1
+        # `table` shows the settings that were last asked for, had they to be run or not.
+        fresh = {"asked": now}
+        if not whole:
+            fresh |= asked.here
+            members.append(Member(method, repeat, asked.schedule, acquired, run_id))
+        params = {**asked.settings, "method": method, "repeat": repeat}
+        store.client().log_batch(
+            run_id,
+            params=[Param(name, str(value)) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in fresh.items()],
+        )
+        store.client().update_run(run_id, "FINISHED" if whole else "RUNNING")
+    executions.count(asked.experiment, counts)
+    return members
 
 
 def _keep_beginnings(task: Task, members: Sequence[Member]) -> None:
@@ -154,23 +194,26 @@ def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule)
         raise ValueError("; ".join(said))
 
 
-def _create(experiment: Experiment, task: Task, schedule: Schedule, about: dict[str, str]) -> str:
+def _create(asked: _Fleet, method: str, repeat: int) -> str:
     """A new run for a member, found again by its tags, with the data set as its input."""
-    method, repeat, b = about.get("variant", about["method"]), about["repeat"], schedule.batch_size
+    task, b = asked.task, asked.schedule.batch_size
+    data = {name: asked.settings[name] for name in ("task", "checksum", "network")}
+    about = {**data, **asked.identity, **asked.here, "method": method, "repeat": str(repeat)}
+    shown = about.get("variant", method)
     tags = {
         **about,
         "batch_size": str(b),
         "source": task.source,
         "stand_in": str(task.stand_in),
-        "mlflow.source.name": experiment.name,
+        "mlflow.source.name": asked.experiment.name,
         "mlflow.source.type": "NOTEBOOK",
-        store.NOTE: f"{method} on {task.name} ({task.source}), repeat {repeat}: "
-        f"{schedule.n_acquired} labels acquired, {b} an iteration.",
+        store.NOTE: f"{shown} on {task.name} ({task.source}), repeat {repeat}: "
+        f"{asked.schedule.n_acquired} labels acquired, {b} an iteration.",
     }
-    name = f"{method} · b{b} · repeat {repeat}"
-    run_id = store.client().create_run(experiment.id, tags=tags, run_name=name).info.run_id
+    name, client = f"{shown} · b{b} · repeat {repeat}", store.client()
+    run_id = client.create_run(asked.experiment.id, tags=tags, run_name=name).info.run_id
     data = Dataset(task.name, task.checksum[:36], "local", json.dumps({"source": task.source}))
-    store.client().log_inputs(run_id, [DatasetInput(data)])
+    client.log_inputs(run_id, [DatasetInput(data)])
     return run_id
 
 

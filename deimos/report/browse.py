@@ -24,9 +24,9 @@ import pandas as pd
 import seaborn as sns
 
 from deimos import tracking
-from deimos.record import archive, executions, queries, results, saved_views, store, ui
 from deimos.report import figures, front_page, paper, verdicts
 from deimos.report.front_page import Card, Section
+from deimos.tracking import queries, saved_views, ui
 
 NOTEBOOK_FOLDER = tracking.ROOT / "notebooks"
 CHARTS = {"figure-1": "improvement", "figure-A1": "ratio_3"}  # metrics of figures that have several
@@ -102,7 +102,7 @@ def _card(name: str, part: Shown, state: str) -> Card | None:
     if not runs or figures.draw(name, part.evidence) is None:
         return None
     label = label_of(name)
-    notebook = store.client().get_experiment(runs[0].info.experiment_id).name
+    notebook = tracking.client().get_experiment(runs[0].info.experiment_id).name
     is_executed = executed_page(notebook, part.scale) is not None
     return Card(
         name,
@@ -135,7 +135,7 @@ def _is_of(run: Any, subject: dict[str, Any]) -> bool:
 def _view(name: str, title: str, runs: list, table: pd.DataFrame) -> str:
     """Save the figure's chart in MLflow; its address."""
     wanted = CHARTS.get(name) or figures.FIGURES[name][2]["metric"]
-    metric = next(key for key in runs[0].data.metrics if results.metric_name(key) == wanted)
+    metric = next(key for key in runs[0].data.metrics if tracking.metric_name(key) == wanted)
     members = pd.DataFrame([queries.member(run)[:3] for run in runs], columns=queries.MEMBER[:3])
     rows = table[table.metric == wanted].merge(members.drop_duplicates())
     steps = rows["repeat" if metric.startswith(saved_views.SIMULATION) else "n_acquired"]
@@ -215,7 +215,7 @@ def parts() -> Iterator[str]:
     try:
         yield _rest(now, runs, shades)
     except Exception as problem:  # the head is out: say it where it is looked for, and in the log
-        yield f"{MAIN}<p>The record cannot be read: {html.escape(store.why(problem))}</p>"
+        yield f"{MAIN}<p>The record cannot be read: {html.escape(tracking.why(problem))}</p>"
         raise
 
 
@@ -225,7 +225,7 @@ def _rest(now: str, runs: list, shades: dict[str, str]) -> str:
     used = {run.info.experiment_id for run in runs}
     experiments = {
         place.name: ui.inside(ui.RUNS.format(id=place.experiment_id))
-        for place in sorted(store.client().search_experiments(), key=lambda place: place.name)
+        for place in sorted(tracking.client().search_experiments(), key=lambda place: place.name)
         if place.experiment_id in used
     }
     page = front_page.page([part for part in sections if part.cards], experiments, shades)
@@ -267,7 +267,7 @@ def routes() -> list:
 
     def one_picture(request: Any) -> Response:
         scale, name = request.path_params["scale"], request.path_params["name"]
-        if scale not in (*executions.SCALES, queries.REFERENCE) or name not in figures.FIGURES:
+        if scale not in (*tracking.SCALES, queries.REFERENCE) or name not in figures.FIGURES:
             return missing
         with BUSY:
             content = picture(scale, name, request.query_params.get("state") or state())
@@ -301,14 +301,15 @@ def browse_program(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Browse the record on this machine.")
     parser.add_argument("port", type=int, nargs="?", default=5000)
     port = parser.parse_args(arguments).port
-    executions.end_the_dead({})
-    if store.sqlite_file(store.uri()) == store.own_file():  # no record elsewhere is added to
-        archive.read_references()
-    if store.uri().startswith("http"):  # that server shows its own
+    tracking.end_the_dead({})
+    uri = tracking.store_uri()
+    if tracking.sqlite_file(uri) == tracking.own_file():  # no record elsewhere is added to
+        tracking.read_references()
+    if uri.startswith("http"):  # that server shows its own
         print(*ui.links(port), sep="\n", flush=True)
     else:
         saved_views.prune()
-        ui.serve(store.uri(), store.artifact_location(store.uri(), ""), port, routes())
+        ui.serve(uri, tracking.artifact_location(uri, ""), port, routes())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from covariances import predicted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,14 +16,6 @@ from deimos.expected_improvement import (
     greedy_batch,
     variance_removed,
 )
-
-
-def predicted(rng, J, S, c, softmax=False):
-    """Predictions whose masks agree more at some points than at others."""
-    spread = rng.uniform(0.1, 1, (S, 1)) * rng.standard_normal((J, S, c))
-    if not softmax:
-        return torch.from_numpy(spread)
-    return torch.from_numpy(spread + 2 * rng.standard_normal((S, c))).softmax(-1)
 
 
 def drawn(rng, S):

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,20 +69,35 @@ def plain(tmp_path_factory, empty_database):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("scale", ["paper", "smoke"])
-def test_every_member_of_a_notebooks_fleets_is_in_one_slice(notebook, scale):
-    parameters = parameters_for(notebook, scale, None)
-    parts = ray_engine.plan(notebook, parameters)
-    values = {name: value for name, _, value in assigned(notebook)} | parameters
+def test_every_member_of_a_notebooks_fleets_is_a_slice(notebook, database):
+    parameters = parameters_for(notebook, "smoke", None)
+    cells = ray_engine.code(notebook, parameters)
+    parts = ray_engine.plan(notebook, "smoke", cells)
+    assert executions(database, "active") == [] and len(set(parts)) == len(parts)
     if "tracking.fleet(" not in notebook.read_text():
         assert parts == []
         return
-    last = ray_engine.code(notebook, parameters)[-1]
-    assert "tracking.fleet(" in last and "tracking.table(" not in last
-    for b in values.get("batch_sizes", [values.get("batch_size")]):
-        for method in ["deimos", "random"]:
-            for repeat in range(1, values["repeats"] + 1):
-                assert sum(part.covers(b, method, repeat) for part in parts) == 1
+    assert "tracking.fleet(" in cells[-1] and "tracking.table(" not in cells[-1]
+    values = {name: value for name, _, value in assigned(notebook)} | parameters
+    asked = EXPECTED[notebook.stem](values)
+    wanted = {(b, (m,), (r,)) for r in range(1, values["repeats"] + 1) for b, m in asked}
+    assert {(part.batch_size, part.methods, part.repeats) for part in parts} == wanted
+    assert [part.repeats for part in parts] == sorted(part.repeats for part in parts)
+
+
+# Batch size and method of every run that a notebook asks for, from its parameters.
+EXPECTED = {
+    "02-splicing": lambda v: product([v["batch_size"]], v["methods"]),
+    "03-face-age": lambda v: product(v["batch_sizes"], v["methods"]),
+    "04-mnist-7-vs-9": lambda v: [
+        *product([25], v["compared"] + v["of_batches"]),
+        *product([1], v["compared"] + v["of_single_points"]),
+    ],
+    "05-mnist-0-to-9": lambda v: product(v["batch_sizes"], v["methods"]),
+    "B2-what-matters": lambda v: product(
+        [v["batch_size"]], ["deimos", *v["of_batches"], *v["sampling"]]
+    ),
+}
 
 
 def test_a_slice_is_read_as_it_was_written():
@@ -109,7 +125,7 @@ def test_slices_together_record_what_the_whole_fleet_would_and_leave_no_executio
     pd.testing.assert_frame_equal(tiny.content(database), plain, check_exact=True)
     assert len((tmp_path / "04-tiny").read_text().splitlines()) == tiny.STEPS
     assert executions(database, "active") == []
-    assert executions(database, "deleted") == ["FINISHED"] * 5
+    assert executions(database, "deleted") == ["FINISHED"] * 6  # with the one that planned
 
 
 @pytest.mark.parametrize(

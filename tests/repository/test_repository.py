@@ -101,6 +101,23 @@ def test_imports_run_down_the_floors_and_never_up():
     assert len(names) > 50 and up == []
 
 
+def test_the_record_has_one_door():
+    """Whoever is above the record reaches it through `tracking`, and imports no module of it."""
+    paths = [
+        p.relative_to(ROOT)
+        for part in ("deimos", "benchmarks")
+        for p in (ROOT / part).rglob("*.py")
+    ]
+    past = [
+        f"{path} imports {other}"
+        for path in paths
+        if "record" not in path.parts and path.name != "tracking.py"
+        for other in imported_by(path)
+        if other.startswith("deimos.record")
+    ]
+    assert len(paths) > 50 and past == []
+
+
 def test_no_module_imports_one_that_imports_it():
     names = {dotted(path): path for path in modules()}
     graph = {name: {*imported_by(path)} & names.keys() - {name} for name, path in names.items()}
