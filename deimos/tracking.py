@@ -6,6 +6,7 @@ saved views and the UI as well.
 
 from deimos.record import queries as queries
 from deimos.record import saved_views as saved_views
+from deimos.record import store
 from deimos.record import ui as ui
 from deimos.record.archive import REFERENCES as REFERENCES
 from deimos.record.archive import contents as contents
@@ -51,3 +52,5 @@ from deimos.record.store import sqlite_file as sqlite_file
 from deimos.record.store import why as why
 from deimos.record.ui import links as links
 from deimos.tasks.files import ROOT as ROOT  # the store and the notebooks lie under it
+
+store_uri = store.uri

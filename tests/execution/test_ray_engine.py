@@ -79,7 +79,7 @@ def test_every_member_of_a_notebooks_fleets_is_a_slice(notebook, database):
         return
     assert "tracking.fleet(" in cells[-1] and "tracking.table(" not in cells[-1]
     values = {name: value for name, _, value in assigned(notebook)} | parameters
-    asked = EXPECTED[notebook.stem](values)
+    asked = list(EXPECTED[notebook.stem](values))
     wanted = {(b, (m,), (r,)) for r in range(1, values["repeats"] + 1) for b, m in asked}
     assert {(part.batch_size, part.methods, part.repeats) for part in parts} == wanted
     assert [part.repeats for part in parts] == sorted(part.repeats for part in parts)
