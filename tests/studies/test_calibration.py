@@ -110,7 +110,9 @@ def test_the_first_trial_is_the_loops_own_initial_model(task, found):
     stream = Streams(SCHEDULE.seed, 1, 0, torch.device("cpu")).numpy("validation")
     _, ids = hold_out(task.train_ids, 25, stream, initial)
     scored = replace(task, test_x=task.x[ids], test_y=task.y[ids])
-    first = next(iter(loop.active_learning(scored, build(task.n_classes), [member])))
+    first = next(
+        iter(loop.active_learning(scored, build(task.n_classes), [Member("random", 1, SCHEDULE)]))
+    )
     used = found.trials[0]
     assert (used.p, used.decay) == (0.3, SCHEDULE.fit.decay)
     assert used.score == pytest.approx(first.metrics[f"test/{task.metric}"], rel=1e-5)
