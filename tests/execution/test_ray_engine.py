@@ -35,7 +35,7 @@ repeats: int = 2
 hold: int | None = None
 """
 RUN = """\
-# Run
+# Run: tiny enters tracking.fleet
 import tiny
 tiny.experiment({name!r}, {diary!r}, repeats, hold=hold, gate={gate!r}, methods=methods)
 """

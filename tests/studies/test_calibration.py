@@ -11,7 +11,7 @@ from torch import nn
 
 from deimos.experiment import loop
 from deimos.experiment.iteration import initial_set
-from deimos.experiment.runs import Schedule, Streams
+from deimos.experiment.runs import Member, Schedule, Streams
 from deimos.models import networks
 from deimos.models.networks import Network
 from deimos.models.training import Fit
