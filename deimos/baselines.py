@@ -3,7 +3,8 @@
 All are called alike, `acquire(beliefs, batch_size, rng) -> positions`, and are handed no label.
 Each scores points one by one and takes the best; ties go to the lowest position. The two sampling
 functions of Kirsch et al. (2023) take points at random instead, good ones more often. BatchBALD,
-which scores batches, stands in `batchbald.py` and is one of them all the same.
+which scores batches, stands in `batchbald.py` and is one of them all the same. `margin` is none of
+the paper's rivals; it is what many would use today.
 
 Axes:  J dropout masks · S sample points · c outputs (1 in regression) · n candidates · b batch size
 """
@@ -65,6 +66,12 @@ def max_entropy(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> 
 def bald(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
     """The most information: Houlsby et al. (2011); with dropout Gal et al. (2017)."""
     return _best(information(beliefs), beliefs, batch_size)
+
+
+def margin(beliefs: Beliefs, batch_size: int, rng: np.random.Generator) -> Int[Tensor, " b"]:
+    """The smallest lead of the likeliest class over the next one (Scheffer et al., 2001)."""
+    first, second = _known(beliefs).mean(dim=0).topk(2, dim=-1).values.unbind(-1)
+    return _best(second - first, beliefs, batch_size)
 
 
 def power_sampling(

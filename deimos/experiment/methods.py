@@ -13,8 +13,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from deimos import baselines, k_center
-from deimos.acquisition import batchbald
+from deimos.acquisition import batchbald, from_skactiveml
 from deimos.acquisition.beliefs import Beliefs
+from deimos.acquisition.epig import epig
 from deimos.acquisition.fast_selection import batch_improvement, select_with_gains
 from deimos.acquisition.forward_backward import forward_backward
 
@@ -33,6 +34,7 @@ class Method:
     features: bool = False  # whether it needs penultimate activations
     n_candidates: int | None = None  # where it is not the schedule's
     space: str = "probabilities"  # of predictions with shared masks, in classification
+    of_classes: bool = False  # whether it needs class probabilities
 
 
 def by_name(
@@ -41,7 +43,7 @@ def by_name(
     labelled_in_sample: bool = True,
     space: str = "probabilities",
 ) -> dict[str, Method]:
-    """The methods of the paper, their settings bound, and what its critics ask for.
+    """The methods of the paper, their settings bound, what its critics ask for, and its rivals.
 
     DEIMOS stands there with three |X_samp|, and on logits whatever `space` it has else; `power_…`
     and `softmax_…` sample by a score; `…_authors` is what the authors ran, where ours is not that.
@@ -57,19 +59,35 @@ def by_name(
         "deimos_forward_backward": replace(paper, acquire=partial(_forward_backward, **nugget)),
         "random": Method(_plain(baselines.random), sample="whole pool", masks=None),
         "max_variance": Method(_plain(baselines.max_variance)),
-        "max_entropy": Method(_plain(baselines.max_entropy)),
-        "bald": Method(_plain(baselines.bald)),
-        "batchbald": Method(_batchbald, masks="shared"),
-        "batchbald_authors": Method(_plain(batchbald.batchbald_authors), masks="shared"),
+        "max_entropy": Method(_plain(baselines.max_entropy), of_classes=True),
+        "bald": Method(_plain(baselines.bald), of_classes=True),
+        "batchbald": Method(_batchbald, masks="shared", of_classes=True),
+        "batchbald_authors": Method(
+            _plain(batchbald.batchbald_authors), masks="shared", of_classes=True
+        ),
         "k_center": Method(_k_center, "and labelled", masks=None, features=True),
         "k_center_authors": Method(
             partial(_k_center, bounds="authors"), "and labelled", masks=None, features=True
         ),
+        "margin": Method(_plain(baselines.margin), of_classes=True),
+        "epig": Method(_plain(epig), sample, masks="shared", of_classes=True),
+        **{
+            name: Method(
+                partial(_rival, strategy=name),
+                "and labelled",
+                masks="fresh",
+                features=True,
+                of_classes=True,
+            )
+            for name in from_skactiveml.STRATEGIES
+        },
         "greedy_k_center": Method(
             _plain(k_center.greedy_k_center), "and labelled", masks=None, features=True
         ),
         **{
-            f"{kind}_{name}": Method(_plain(partial(sampling, score=score)))
+            f"{kind}_{name}": Method(
+                _plain(partial(sampling, score=score)), of_classes=name != "variance"
+            )
             for kind, sampling in SAMPLING.items()
             for name, score in baselines.SCORES.items()
         },
@@ -125,6 +143,14 @@ def _k_center(
         "k_center/greedy_radius": found.greedy_radius,
         "k_center/limit_met": float(found.limit_met),
     }
+
+
+def _rival(
+    beliefs: Beliefs, batch_size: int, rng: np.random.Generator, strategy: str
+) -> tuple[Int[Tensor, " b"], Report]:
+    """One of scikit-activeml's, and how much of its batch chance had to fill up."""
+    positions, n_random = from_skactiveml.query(beliefs, batch_size, rng, strategy)
+    return positions, {"batch/filled_at_random": float(n_random)} if n_random else {}
 
 
 def _plain(acquire: Callable[[Beliefs, int, np.random.Generator], Tensor]) -> Acquire:

@@ -84,6 +84,11 @@ def task_conflicts(task: Task, schedule: Any, methods: Iterable[str] = ()) -> li
         said.append(
             f"logits are asked for, but {task.name} has no classes: leave the space as it is"
         )
+    if task.n_classes == 1:
+        known = by_name(0.0, 0.0)
+        for method in methods:
+            if method in known and known[method].of_classes:
+                said.append(f"{method} needs classes, but {task.name} has values to regress on")
     stored = s.initial_sets == "authors" and {len(ids) for ids in task.initial_sets}
     if task.n_classes > 1 and stored != {s.n_initial}:
         if s.n_initial % task.n_classes:

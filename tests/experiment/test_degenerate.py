@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from deimos.acquisition import from_skactiveml
 from deimos.acquisition.beliefs import Beliefs
 from deimos.experiment.methods import by_name
 
@@ -21,8 +22,10 @@ PREDICTED = (
     "bald",
     "batchbald",
     "batchbald_authors",
+    "margin",
+    "epig",
 )
-EMBEDDED = ("k_center", "k_center_authors", "greedy_k_center")
+EMBEDDED = ("k_center", "k_center_authors", "greedy_k_center", *from_skactiveml.STRATEGIES)
 ALL = (*PREDICTED, *EMBEDDED, "random")
 
 

@@ -1,0 +1,111 @@
+"""Rivals: DEIMOS beside what one would use today, from several starting budgets (B3).
+
+Every comparison is an experiment of its own in the record: these are none of the paper's runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from deimos import stats
+from deimos.experiment import settings_check
+from deimos.experiment.runs import Schedule
+from deimos.tasks.task import Task
+
+RIVALS = {
+    "epig": "EPIG, DEIMOS' cousin in information (Bickford Smith et al., 2023)",
+    "badge": "BADGE, diverse gradients of the last layer (Ash et al., 2020)",
+    "typiclust": "TypiClust, the typical point of each new cluster (Hacohen et al., 2022)",
+    "prob_cover": "ProbCover, balls that cover most (Yehuda et al., 2022)",
+    "core_set": "CoreSet, the farthest point again and again (Sener & Savarese, 2018)",
+    "max_herding": "MaxHerding, coverage by a smooth kernel (Bae et al., 2024)",
+    "margin": "Margin, the smallest lead of the likeliest class (Scheffer et al., 2001)",
+    "power_bald": "Power BALD, at random by their information (Kirsch et al., 2023)",
+    "deimos_forward_backward": "Forward and backward as BAIT does it (Ash et al., 2021)",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods from one start: each is a run a repeat, under one schedule."""
+
+    title: str
+    task: Task
+    net: str
+    methods: tuple[str, ...]
+    schedule: Schedule
+
+
+def methods() -> pd.DataFrame:
+    """The rivals, a row each."""
+    return pd.DataFrame(RIVALS.items(), columns=["method", "what it asks for"])
+
+
+def comparisons(
+    task: Task,
+    net: str,
+    base: Schedule,
+    methods: Sequence[str],
+    budgets: Sequence[int],
+    at_budgets: Sequence[str],
+) -> list[Comparison]:
+    """All methods from the base's start, then some of them from other budgets.
+
+    A budget that the classes do not divide is left out, and so is the base's own. Raises
+    ValueError, before anything is run, for all that cannot be run.
+    """
+    others = [n for n in budgets if n != base.n_initial and n % task.n_classes == 0]
+    starts = [(base.n_initial, tuple(methods)), *((n, tuple(at_budgets)) for n in others)]
+    found = [
+        Comparison(
+            f"{task.name} from {n} labels",
+            replace(task, name=f"rivals-{task.name}-from-{n}"),
+            net,
+            chosen,
+            replace(base, n_initial=n),
+        )
+        for n, chosen in starts
+        if chosen
+    ]
+    said = []
+    for one in found:
+        settings = {**one.schedule.settings, "methods": list(one.methods)}
+        said += settings_check.invalid_settings(settings)
+        said += settings_check.task_conflicts(one.task, one.schedule, one.methods)
+    if said:
+        raise ValueError("; ".join(dict.fromkeys(said)))
+    return found
+
+
+def effects(one: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+    """A row a method: its mean accuracy less DEIMOS' and less random's, and seconds to acquire.
+
+    With 95 % intervals by Student's t over paired run means, and Holm's p within each column.
+    """
+    accuracy = table[table.metric == "accuracy"]
+    seconds = table[table.metric == "acquire_seconds"].groupby("method").value.median()
+    columns = {"seconds to acquire": seconds.reindex(one.methods).round(2)}
+    for reference in ("deimos", "random"):
+        if reference in one.methods:
+            pairs = stats.paired_differences(accuracy, reference).set_index("method")
+            columns[f"less {reference}"] = pairs.apply(_interval, axis=1)
+            columns[f"Holm's p ({reference})"] = pairs.holm.map("{:.2g}".format)
+    rows = pd.DataFrame(columns, index=pd.Index(one.methods, name=one.title))
+    return rows.fillna("").reset_index()
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{row.effect:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
+
+
+def as_answers(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with methods called as answers to the question "method", DEIMOS as it was."""
+    named = "method: " + table.method
+    return table.assign(method=named.where(table.method != "deimos", table.method))
+
+
+def together(judged: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """All comparisons' verdicts as one table, the comparison first."""
+    table = pd.concat(judged, ignore_index=True)
+    return table[["comparison", *(name for name in table if name != "comparison")]]
