@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from deimos import stats, tracking
-from deimos.report import figures, overview, paper, summaries, verdicts
+from deimos.report import figures, overview, paper, side_by_side, summaries, verdicts
 from deimos.report.judging import Verdict, judge, subject
 from deimos.report.paper import METHODS, Claim
 from deimos.tracking import REFERENCES, ROOT, Evidence
@@ -34,13 +34,6 @@ KEPT = {
     "CPU, bfloat16": ("half-precision/mnist-7-vs-9.zip",),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
-EXPERIMENTS = {
-    "synthetic-1d": "One dimension (Fig. 1)",
-    "splicing": "5' splicing (Fig. 2 left, Tab. 1)",
-    "face-age": "Face age (Fig. 2)",
-    "mnist-7-vs-9": "MNIST 7 vs 9 (Fig. 3, B.1, Tab. 2)",
-    "mnist-0-to-9": "MNIST 0-9 (Fig. 3)",
-}
 
 
 def kept(files: Mapping[str, tuple[str, ...]] = KEPT) -> dict[str, Evidence]:
@@ -69,7 +62,7 @@ def decided(sets: Mapping[str, Evidence]) -> list[tuple[str, Verdict]]:
 def experiments_table(found: list[tuple[str, Verdict]]) -> str:
     """The README's part: how the claims came out, and a row an experiment."""
     lines = [_counted(found), "", "| experiment | claims | DEIMOS less random |", "|---|---|---|"]
-    for name, title in EXPERIMENTS.items():
+    for name, title in side_by_side.EXPERIMENTS.items():
         own = [verdict for _, verdict in found if verdict.claim.experiment == name]
         claims = verdicts.counted([verdict.outcome for verdict in own])
         lines.append(f"| {title} | {claims} | {_against_random(own)} |")
@@ -224,13 +217,14 @@ def between_marks(page: str, text: str, marks: tuple[str, str] = MARKS) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Both pages as they should be."""
+    """Both pages as they should be, and the table of verdicts beside the kept runs."""
     sets = kept()
     found = decided(sets)
     texts = {README: experiments_table(found), RESULTS: results(found, sets, kept(OTHER_SETTINGS))}
-    return {
+    written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
+    return {**written, side_by_side.KEPT_VERDICTS: side_by_side.kept_verdicts(found)}
 
 
 def write_pages() -> None:

@@ -134,10 +134,38 @@ def test_the_summary_lists_every_notebook_and_is_whole_only_if_all_finished(
 ):
     assert notebooks.notebook_program([str(notebook)]) == 0
     text, whole = notebooks.closing_table(notebook.parent)
-    assert whole and re.search(r"tiny +paper +finished +0 +0 +0 +0\.\d", text)
+    assert whole and re.search(r"tiny +paper +finished +0\.\d +0 +0 +0", text)
+    write_notebook(notebook.with_name("B1-beyond.ipynb"), "n: int = 0")
+    assert notebooks.closing_table(notebook.parent) == (text, True)
     write_notebook(notebook.with_name("other.ipynb"), "n: int = 0")
     text, whole = notebooks.closing_table(notebook.parent)
     assert not whole and re.search(r"other +- +not run", text)
+
+
+def test_the_last_screen_has_a_row_an_experiment_beside_the_kept_runs_and_one_link(
+    tmp_path, write_notebook
+):
+    last = write_notebook(tmp_path / "notebooks/99-figures-and-tables.ipynb", "n: int = 0")
+    text, _ = notebooks.closing_screen(last.parent)
+    assert "kept runs" not in text and "file://" not in text
+    assert notebooks.notebook_program([str(last)]) == 0
+    text, _ = notebooks.closing_screen(last.parent)
+    assert "your runs, paper scale" in text and len(re.findall("file://.*99.*html", text)) == 1
+    rows = [line for line in text.splitlines() if re.search(r"\((Fig|App)", line)]
+    assert [row.partition(" (")[0].strip() for row in rows] == [
+        *("One dimension", "5' splicing", "Face age", "MNIST 7 vs 9", "MNIST 0-9"),
+        "Greedy vs optimal",
+    ]
+    assert re.search(r"MNIST 7 vs 9.*no runs +\+0\.\d+ \[.*3 repeats: supported", text)
+    assert max(map(len, text.splitlines())) < 200 and len(text.splitlines()) < 25
+
+
+def test_an_execution_writes_a_line_and_no_bar_of_cells(notebook, capfd):
+    assert notebooks.notebook_program([str(notebook)]) == 0
+    said = capfd.readouterr()
+    counts = "runs: 0 new, 0 resumed, 0 skipped"
+    assert re.fullmatch(rf"tiny: \d\.\d minutes; {counts}\n", said.out)
+    assert "cell/s" not in said.err and "Executing" not in said.err
 
 
 # A Python that does what `make` asks of deimos in no time: 01 fails unless N is given, and Ray is
