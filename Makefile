@@ -152,11 +152,12 @@ $(SETTINGS): settings
 	@echo "$(SCALE) $(N)" | cmp -s - $@ || echo "$(SCALE) $(N)" > $@
 
 .PHONY: test
-test: $(ENV) ## the tests, in minutes and without a GPU
-	@$(PY) -m pytest -q --durations=10 -m "not soak"
+test: $(ENV) ## the tests, in minutes, on all cores and without a GPU
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q --durations=10 -m "not soak" \
+	-n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: soak
-soak: $(ENV) ## the slow tests, such as the record in a real browser (apt-get install chromium)
+soak: $(ENV) ## the slow tests: kills, full disks, servers, notebooks, a browser (Debian's chromium)
 	@$(PY) -m pytest -q --durations=10 -m soak
 
 .PHONY: ui

@@ -22,6 +22,7 @@ from deimos.record.fleets import log_instances as log_instances
 from deimos.record.points import acquired_predictions as acquired_predictions
 from deimos.record.points import held_out_ids as held_out_ids
 from deimos.record.points import initial_ids as initial_ids
+from deimos.record.queries import LAST_NOTEBOOK as LAST_NOTEBOOK
 from deimos.record.queries import REFERENCE as REFERENCE
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import table as table

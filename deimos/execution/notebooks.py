@@ -22,7 +22,6 @@ from deimos.execution.parameters import parameters_for
 from deimos.extras import extra
 from deimos.record import archive, process_locks, queries, store
 from deimos.record.queries import REFERENCE
-from deimos.report import side_by_side
 
 with extra("reproduce"):
     import nbconvert
@@ -152,6 +151,8 @@ def closing_screen(notebooks: Path) -> tuple[str, bool]:
     last = notebooks / "executed" / f"{queries.LAST_NOTEBOOK}.json"
     told = json.loads(last.read_text()) if last.exists() else {"status": "not run"}
     if told["status"] == "finished":
+        from deimos.report import side_by_side  # here: each notebook's driver would wait for it
+
         lines = side_by_side.experiment_lines(tracking.evidence(told["scale"]))
         lines = lines.rename(columns={"these runs": f"your runs, {told['scale']} scale"})
         texts = lines.to_string(index=False, justify="left", formatters=_to_the_left(lines))

@@ -7,6 +7,7 @@
     browse         our own page before MLflow's UI
     front_page     that page as HTML
     judging        a claim's outcome, as data
+    notebook_page  an executed notebook as Markdown
     overview       the overview figure: a panel an experiment
     resamples      resampled repeats and simulated curves under no difference
     side_by_side   one line an experiment: these runs beside the kept ones

@@ -224,6 +224,16 @@ def test_make_reproduce_goes_on_when_a_notebook_fails_and_ends_with_99_and_an_er
     assert done.returncode == 0 and run == []
 
 
+def test_make_reproduce_is_the_paper_and_make_beyond_the_rest(make, tmp_path):
+    (tmp_path / "notebooks/B1-more.ipynb").touch()
+    done, run = make("reproduce", "SCALE=smoke", "N=2")
+    assert done.returncode == 0 and run[-1] == "99"
+    assert "B1" not in (tmp_path / "asked").read_text()
+    done, run = make("beyond", "SCALE=smoke", "N=2")
+    assert done.returncode == 0 and run == ["99"]  # it shows what is new
+    assert "notebooks/B1-more.ipynb --scale smoke" in (tmp_path / "asked").read_text()
+
+
 def test_make_runs_again_what_a_change_concerns_and_no_more(make, tmp_path):
     make("reproduce", "SCALE=smoke", "N=2")
     due = {"deimos/report/figures.py": ["99"], "deimos/experiment/loop.py": ["01", "02", "99"]}
