@@ -5,7 +5,6 @@ Each function reads the tidy table of one experiment, batch size and metric. The
 is missing.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, nan, pi, sqrt
@@ -231,7 +230,8 @@ def repeats_needed(effect: float, sd: float, power: float = 0.8, level: float = 
     if not enough(most):
         return None
     fewest = most // 2 + 1 if most > 2 else 2
-    return fewest + bisect_left(range(fewest, most), True, key=enough)
+    # One by one, since for some n statsmodels has no number.
+    return next(n for n in range(fewest, most + 1) if enough(n))
 
 
 def false_positives(

@@ -27,7 +27,7 @@ def write_notebook_page(executed: Path, folder: Path) -> Path:
         if cell.cell_type == "markdown":
             parts.append(cell.source)
             continue
-        parts.append(f"```python\n{cell.source}\n```")
+        parts.append(f"```python\n{cell.source.rstrip()}\n```")
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
@@ -58,4 +58,5 @@ def _bare(html: str) -> str:
     html = re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL)
     html = re.sub(r"<(/?)div[^>]*>", "", html)
     html = re.sub(r' (?:id|class|style|border|halign|valign)="[^"]*"', "", html)
+    html = re.sub(r"(<\w+) +>", r"\1>", html)
     return re.sub(r"\s*\n\s*", "\n", html).strip()
