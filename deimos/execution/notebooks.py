@@ -155,10 +155,11 @@ def closing_screen(notebooks: Path) -> tuple[str, bool]:
 
         lines = side_by_side.experiment_lines(tracking.evidence(told["scale"]))
         lines = lines.rename(columns={"these runs": f"your runs, {told['scale']} scale"})
+        lines = lines.assign(experiment=lines.experiment.str.partition(" (")[0])
         texts = lines.to_string(index=False, justify="left", formatters=_to_the_left(lines))
-        text += (
-            f"\n\n{texts}\n\nAll figures, tables and claims: {last.with_suffix('.html').as_uri()}"
-        )
+        page = last.with_suffix(".html").as_uri()
+        text += f"\n\nDEIMOS less random, or the claims by outcome:\n\n{texts}"
+        text += f"\n\nAll figures, tables and claims: {page}"
     return f"{text}\nThe same with every run behind it: make ui", whole
 
 

@@ -26,7 +26,7 @@ SIMULATIONS = {"greedy-vs-optimal": "Greedy vs optimal (App. A)"}
 
 
 def experiment_lines(evidence: Evidence) -> pd.DataFrame:
-    """Table of a row an experiment: DEIMOS less random, or how the claims came out.
+    """Table of a row an experiment: DEIMOS' mean score less random's, or the claims by outcome.
 
     Of an experiment with several batch sizes, the comparison that the paper makes first.
     """
@@ -38,16 +38,15 @@ def experiment_lines(evidence: Evidence) -> pd.DataFrame:
         decided = kept[kept.experiment == name]
         if against is None:
             here = verdicts.counted([verdict.outcome for verdict in judge(claims, evidence)])
-            there, what = verdicts.counted(decided.outcome.tolist()), "claims"
+            there, score = verdicts.counted(decided.outcome.tolist()), "claims"
         else:
             is_same = (decided["where"] == against.where) & (decided.claim == against.says)
             (row,) = decided[is_same].itertuples()
             here = _against_random(against, evidence)
             there = f"{_in_words(-row.effect, -row.high, -row.low, row.repeats)}: {row.outcome}"
-            what = f"{against.metric}, DEIMOS less random"
-            what += f", batches of {against.batch_size}" if against.batch_size > 1 else ""
-        rows.append((title, what, here, there))
-    return pd.DataFrame(rows, columns=["experiment", "what", "these runs", "the kept runs"])
+            score = f"{against.metric}, b {against.batch_size}"
+        rows.append((title, score, here, there))
+    return pd.DataFrame(rows, columns=["experiment", "score", "these runs", "the kept runs"])
 
 
 def _is_against_random(claim: Claim) -> bool:
