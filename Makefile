@@ -32,6 +32,7 @@ endif
 EXECUTED := notebooks/executed
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 EXPERIMENTS := $(patsubst notebooks/%,$(EXECUTED)/%,$(filter-out notebooks/99-%,$(NOTEBOOKS)))
+BEYOND := $(filter $(EXECUTED)/B%,$(EXPERIMENTS))
 FIGURES := $(EXECUTED)/99-figures-and-tables.ipynb
 # What an experiment's numbers come from, as record/provenance.py has it: a figure costs no GPU hour.
 SCIENCE := $(wildcard $(addprefix deimos/,expected_improvement.py baselines.py k_center.py \
@@ -90,14 +91,26 @@ audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over 
 data: $(ENV) ## fetch the data sets, or check those that are there
 	@$(PY) -m deimos.tasks.mnist
 
+# Two at a time keep the cores busy; on a GPU one does. Whoever says -j decides. Two bars would
+# overwrite each other, so that each says in lines how far it is.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS))$(filter paper,$(SCALE)),,-j2)
+
 .PHONY: reproduce
-reproduce: ## every notebook, figure and table (SCALE, N), then a table of how they went
+reproduce: ## the paper's notebooks, figures and tables (SCALE, N), then how they went
+reproduce: DUE_HERE := $(filter-out $(BEYOND),$(EXPERIMENTS))
+
+.PHONY: beyond
+beyond: ## the notebooks beyond the paper: a pool of your own, and which settings matter
+beyond: DUE_HERE := $(BEYOND)
+
+reproduce beyond:
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
 	+@$(SUBMAKE) env
 ifeq ($(ENGINE),ray)
-	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(EXPERIMENTS)) $(on_ray) || test $$? -eq 1
+	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(DUE_HERE)) $(on_ray) || test $$? -eq 1
 else
-	+@$(SUBMAKE) --keep-going $(EXPERIMENTS) || true
+	+@$(if $(JOBS),DEIMOS_PROGRESS=$${DEIMOS_PROGRESS:-lines}) $(SUBMAKE) $(JOBS) --keep-going \
+	$(DUE_HERE) || true
 endif
 	+@$(SUBMAKE) $(FIGURES) || true
 	@$(PY) -m deimos.execution.notebooks --summary
@@ -139,11 +152,12 @@ $(SETTINGS): settings
 	@echo "$(SCALE) $(N)" | cmp -s - $@ || echo "$(SCALE) $(N)" > $@
 
 .PHONY: test
-test: $(ENV) ## the tests, in minutes and without a GPU
-	@$(PY) -m pytest -q --durations=10 -m "not soak"
+test: $(ENV) ## the tests, in minutes, on all cores and without a GPU
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q --durations=10 -m "not soak" \
+	-n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: soak
-soak: $(ENV) ## the slow tests, such as the record in a real browser (apt-get install chromium)
+soak: $(ENV) ## the slow tests: kills, full disks, servers, notebooks, a browser (Debian's chromium)
 	@$(PY) -m pytest -q --durations=10 -m soak
 
 .PHONY: ui

@@ -21,7 +21,6 @@ with extra("reproduce"):
     from scipy.stats import chi2, norm, t, ttest_1samp
     from statsmodels.regression.linear_model import OLS
     from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
-    from statsmodels.stats.multitest import multipletests
     from statsmodels.stats.power import TTestPower
 
 MOST_REPEATS = 10_000  # more than anybody runs
@@ -194,10 +193,16 @@ def paired_differences(table: pd.DataFrame, reference: str = "deimos") -> pd.Dat
 
 
 def holm(p_values: Iterable[float]) -> Float[np.ndarray, " n"]:
-    """Correct the p-values of one family for their number (Holm, 1979); nan stays nan."""
+    """Correct the p-values of one family for their number (Holm, 1979); nan stays nan.
+
+    The k-th smallest of m is multiplied by m − k + 1, and is never below one that is smaller.
+    """
     p = np.array(list(p_values), dtype=float)
-    corrected = multipletests(np.nan_to_num(p, nan=1.0), method="holm")[1]
-    return np.where(np.isnan(p), nan, corrected)
+    filled = np.nan_to_num(p, nan=1.0)
+    order = filled.argsort(kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(filled[order] * np.arange(len(p), 0, -1))
+    return np.where(np.isnan(p), nan, corrected.clip(max=1.0))
 
 
 def t_quantile(freedom: int) -> float:
@@ -225,6 +230,7 @@ def repeats_needed(effect: float, sd: float, power: float = 0.8, level: float = 
     if not enough(most):
         return None
     fewest = most // 2 + 1 if most > 2 else 2
+    # One by one, since for some n statsmodels has no number.
     return next(n for n in range(fewest, most + 1) if enough(n))
 
 

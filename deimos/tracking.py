@@ -38,7 +38,9 @@ from deimos.record.process_locks import exclusive as exclusive
 from deimos.record.provenance import code_fingerprint as code_fingerprint
 from deimos.record.provenance import machine as machine
 from deimos.record.queries import ANY_SCALE as ANY_SCALE
+from deimos.record.queries import LAST_NOTEBOOK as LAST_NOTEBOOK
 from deimos.record.queries import REFERENCE as REFERENCE
+from deimos.record.queries import own_scales as own_scales
 from deimos.record.results import acquired_ids as acquired_ids
 from deimos.record.results import metric_name as metric_name
 from deimos.record.results import table as table

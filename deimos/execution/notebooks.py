@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def execute_notebook(
             parameters,
             kernel_name="python3",
             cwd=notebook.parent,
-            stderr_file=sys.stderr,  # where the kernel draws its progress bars
+            progress_bar=False,  # of cells, which says nothing of the one that takes long
+            stderr_file=sys.stderr,  # where the kernel shows its own progress
             coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=50"],
         )
@@ -121,23 +123,48 @@ def note(notebook: Path, execution: Execution) -> None:
 
 
 def closing_table(notebooks: Path) -> tuple[str, bool]:
-    """The closing table of `make reproduce`, and whether every notebook finished."""
+    """The closing table of `make reproduce`, and whether every notebook finished.
+
+    Those beyond the paper, B1 and B2, are there if they were executed.
+    """
     rows, said = [], []
     for notebook in sorted(notebooks.glob("*.ipynb")):
         file = notebooks / "executed" / f"{notebook.stem}.json"
+        if not file.exists() and notebook.stem.startswith("B"):
+            continue
         row = json.loads(file.read_text()) if file.exists() else {"status": "not run"}
-        outcomes = row.get("outcomes", {})
-        claims = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
-        rows.append(row | {"notebook": notebook.stem, "claims": claims or None})
+        rows.append(row | {"notebook": notebook.stem})
         if row.get("error"):
             said.append(f"{notebook.stem}: {row['error']}")
-    columns = ["notebook", "scale", "status", "new", "resumed", "skipped", "minutes", "claims"]
+    columns = ["notebook", "scale", "status", "minutes", "new", "resumed", "skipped"]
     table = pd.DataFrame(rows, columns=columns)
     whole = bool((table.status == "finished").all())
-    counts = {c: "{:.0f}".format for c in columns[3:6]}
+    counts = {c: "{:.0f}".format for c in columns[-3:]} | {"minutes": "{:.1f}".format}
     text = table.to_string(index=False, na_rep="-", formatters=counts)
-    where = "Every claim with its numbers, every figure: notebooks/executed/*.html   Runs: make ui"
-    return "\n".join(["", text, "", *said, "", where]), whole
+    return "\n".join(["", text, *(["", *said] if said else [])]), whole
+
+
+def closing_screen(notebooks: Path) -> tuple[str, bool]:
+    """The closing table, one line an experiment, and the page that shows everything."""
+    text, whole = closing_table(notebooks)
+    last = notebooks / "executed" / f"{tracking.LAST_NOTEBOOK}.json"
+    told = json.loads(last.read_text()) if last.exists() else {"status": "not run"}
+    if told["status"] == "finished":
+        from deimos.report import side_by_side  # here: each notebook's driver would wait for it
+
+        lines = side_by_side.experiment_lines(tracking.evidence(told["scale"]))
+        lines = lines.rename(columns={"these runs": f"your runs, {told['scale']} scale"})
+        lines = lines.assign(experiment=lines.experiment.str.partition(" (")[0])
+        texts = lines.to_string(index=False, justify="left", formatters=_to_the_left(lines))
+        page = last.with_suffix(".html").as_uri()
+        text += f"\n\nDEIMOS less random, or the claims by outcome:\n\n{texts}"
+        text += f"\n\nAll figures, tables and claims: {page}"
+    return f"{text}\nThe same with every run behind it: make ui", whole
+
+
+def _to_the_left(lines: pd.DataFrame) -> list[Callable[[str], str]]:
+    """A formatter a column that pads its texts on the right."""
+    return [f"{{:<{lines[column].str.len().max()}}}".format for column in lines]
 
 
 def notebook_program(arguments: list[str] | None = None) -> int:
@@ -149,7 +176,7 @@ def notebook_program(arguments: list[str] | None = None) -> int:
     parser.add_argument("--summary", action="store_true", help="how the last executions went")
     given = parser.parse_args(arguments)
     if given.summary or given.notebook is None:
-        text, whole = closing_table(NOTEBOOKS)
+        text, whole = closing_screen(NOTEBOOKS)
         print(text)
         return int(not whole)
 
@@ -157,6 +184,8 @@ def notebook_program(arguments: list[str] | None = None) -> int:
         if signal.getsignal(ending) != signal.SIG_IGN:  # unless nohup says otherwise
             signal.signal(ending, signal.default_int_handler)
     os.environ.update(KERNEL_ENVIRONMENT)
+    if sys.stderr.isatty():  # which the kernel cannot see
+        os.environ.setdefault("DEIMOS_PROGRESS", "bar")
     notebook = given.notebook.resolve()
     try:
         with tracking.exclusive(notebook, f"executing {notebook.name}"):
@@ -167,7 +196,10 @@ def notebook_program(arguments: list[str] | None = None) -> int:
         execution = Execution(notebook.stem, given.scale, "stopped", 0.0, "nothing was begun")
     except OSError as refusal:  # there is no such notebook, or no place for its status
         execution = Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))
-    if execution.status != "finished":
+    if execution.status == "finished":
+        counts = f"{execution.new} new, {execution.resumed} resumed, {execution.skipped} skipped"
+        print(f"{notebook.stem}: {execution.minutes:.1f} minutes; runs: {counts}", flush=True)
+    else:
         print(f"{notebook.stem} {execution.status}: {execution.error}", file=sys.stderr)
     return {"finished": 0, "stopped": 130}.get(execution.status, 1)
 

@@ -9,7 +9,7 @@ from types import UnionType
 
 from deimos.experiment import settings_check
 from deimos.extras import extra
-from deimos.tracking import REFERENCE
+from deimos.tracking import REFERENCE, ROOT
 
 with extra("reproduce"):
     import nbformat
@@ -127,11 +127,16 @@ def scale_parameters(notebook: Path, scale: str) -> dict[str, object]:
     """Parameters that `scale` changes; `ValueError` if its file does not name the notebook."""
     if scale in ("paper", REFERENCE):
         return {}
-    file = notebook.parent / "scales" / f"{scale}.yaml"
-    scales = yaml.safe_load(file.read_text())
-    if notebook.stem not in scales:
-        raise ValueError(f"{file.name} says nothing about {notebook.stem}")
-    return scales[notebook.stem]
+    return values_at(notebook.stem, scale, notebook.parent)
+
+
+def values_at(notebook: str, scale: str, folder: Path = ROOT / "notebooks") -> dict[str, object]:
+    """Values that a scale's file has for a notebook: of "paper" all, of others what they change."""
+    file = folder / "scales" / f"{scale}.yaml"
+    scales = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if notebook not in scales:
+        raise ValueError(f"{file.name} says nothing about {notebook}")
+    return scales[notebook]
 
 
 def parameters_for(

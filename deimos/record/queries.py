@@ -9,6 +9,7 @@ from deimos.record import store
 MEMBER = ["experiment", "batch_size", "method", "repeat"]
 REFERENCE = "reference"  # of the runs that the repository keeps: apart from all others
 ANY_SCALE = "any"  # of simulations: they are the paper's whatever the scale of the notebooks
+LAST_NOTEBOOK = "99-figures-and-tables"  # which reads the record, and runs nothing
 IDS, LABELLED = "batch/id", "n_labelled"  # the metrics that measure nothing
 
 
@@ -72,6 +73,16 @@ def version(run: Any) -> tuple[str, str]:
     """The settings and the code of a run; those of one fleet agree, and variants of one base."""
     tags = run.data.tags
     return tags.get("base", tags["settings"]), tags["fingerprint"]
+
+
+def own_scales() -> list[str]:
+    """The scales at which notebooks were run here, the latest first; not that of the kept runs."""
+    runs = [*search(kind="run"), *search(kind="execution")]
+    runs.sort(key=lambda run: run.info.start_time, reverse=True)
+    scales = dict.fromkeys(
+        run.data.tags["scale"] for run in runs if run.data.tags.get("notebook") != LAST_NOTEBOOK
+    )
+    return [scale for scale in scales if scale not in (REFERENCE, ANY_SCALE)]
 
 
 def chosen(

@@ -7,8 +7,10 @@
     browse         our own page before MLflow's UI
     front_page     that page as HTML
     judging        a claim's outcome, as data
+    notebook_page  an executed notebook as Markdown
     overview       the overview figure: a panel an experiment
     resamples      resampled repeats and simulated curves under no difference
+    side_by_side   one line an experiment: these runs beside the kept ones
     summaries      the table for people: means at budgets, gaps to the authors' curves
 
 Verdicts are data; `figures` and `results_page` alone make pictures and text of them.

@@ -59,11 +59,8 @@ def state() -> str:
 
 def scales() -> list[str]:
     """The scales that the record has runs at: the user's own, the latest first, then the kept."""
-    runs = [*queries.search(kind="run"), *queries.search(kind="execution")]
-    runs.sort(key=lambda run: run.info.start_time, reverse=True)
-    present = list(dict.fromkeys(run.data.tags["scale"] for run in runs))
-    own = [scale for scale in present if scale not in (queries.REFERENCE, queries.ANY_SCALE)]
-    return [*own, *([queries.REFERENCE] if queries.REFERENCE in present else [])]
+    kept = queries.search(kind="run", scale=queries.REFERENCE)
+    return [*queries.own_scales(), *([queries.REFERENCE] if kept else [])]
 
 
 @lru_cache(8)

@@ -1,7 +1,8 @@
 """The results page and the README's table, written from the runs that the repository keeps.
 
 `make figures SCALE=reference` puts figures beside the kept runs and tables between the marks of
-`docs/results.md` and `README.md`: no number in them is typed in.
+`docs/results.md` and `README.md`: no number in them is typed in. The notebook that it executed at
+that scale, 99, becomes a page in `docs/executed`.
 """
 
 import re
@@ -14,12 +15,21 @@ from pathlib import Path
 import pandas as pd
 
 from deimos import stats, tracking
-from deimos.report import figures, overview, paper, summaries, verdicts
+from deimos.report import (
+    figures,
+    notebook_page,
+    overview,
+    paper,
+    side_by_side,
+    summaries,
+    verdicts,
+)
 from deimos.report.judging import Verdict, judge, subject
 from deimos.report.paper import METHODS, Claim
-from deimos.tracking import REFERENCES, ROOT, Evidence
+from deimos.tracking import LAST_NOTEBOOK, REFERENCES, ROOT, Evidence
 
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+EXECUTED = ROOT / "notebooks" / "executed" / f"{LAST_NOTEBOOK}.ipynb"
 SHOWN_FIGURES = (
     "figure-2-left", "figure-2-centre", "figure-2-right", "figure-3a", "figure-3b", "figure-3f",
     "figure-B1",
@@ -34,13 +44,6 @@ KEPT = {
     "CPU, bfloat16": ("half-precision/mnist-7-vs-9.zip",),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
-EXPERIMENTS = {
-    "synthetic-1d": "One dimension (Fig. 1)",
-    "splicing": "5' splicing (Fig. 2 left, Tab. 1)",
-    "face-age": "Face age (Fig. 2)",
-    "mnist-7-vs-9": "MNIST 7 vs 9 (Fig. 3, B.1, Tab. 2)",
-    "mnist-0-to-9": "MNIST 0-9 (Fig. 3)",
-}
 
 
 def kept(files: Mapping[str, tuple[str, ...]] = KEPT) -> dict[str, Evidence]:
@@ -69,7 +72,7 @@ def decided(sets: Mapping[str, Evidence]) -> list[tuple[str, Verdict]]:
 def experiments_table(found: list[tuple[str, Verdict]]) -> str:
     """The README's part: how the claims came out, and a row an experiment."""
     lines = [_counted(found), "", "| experiment | claims | DEIMOS less random |", "|---|---|---|"]
-    for name, title in EXPERIMENTS.items():
+    for name, title in side_by_side.EXPERIMENTS.items():
         own = [verdict for _, verdict in found if verdict.claim.experiment == name]
         claims = verdicts.counted([verdict.outcome for verdict in own])
         lines.append(f"| {title} | {claims} | {_against_random(own)} |")
@@ -223,19 +226,20 @@ def between_marks(page: str, text: str, marks: tuple[str, str] = MARKS) -> str:
     return written
 
 
-def pages() -> dict[Path, str]:
-    """Both pages as they should be."""
-    sets = kept()
-    found = decided(sets)
+def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dict[Path, str]:
+    """Both pages as they should be, and the table of verdicts beside the kept runs."""
     texts = {README: experiments_table(found), RESULTS: results(found, sets, kept(OTHER_SETTINGS))}
-    return {
+    written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
+    return {**written, side_by_side.KEPT_VERDICTS: side_by_side.kept_verdicts(found)}
 
 
 def write_pages() -> None:
-    """Write the pages, and the figures beside the kept runs."""
-    evidence = kept()["H100"]
+    """Write the pages, the figures beside the kept runs, and the page of the notebook 99."""
+    notebook_page.write_notebook_page(EXECUTED, ROOT / "docs" / "executed")
+    sets = kept()
+    evidence = sets["H100"]
     evidence = Evidence(
         evidence.table,
         {e: replace(o, scale=tracking.REFERENCE) for e, o in evidence.origins.items()},
@@ -244,7 +248,7 @@ def write_pages() -> None:
     for name in SHOWN_FIGURES:
         if figure := figures.draw(name, evidence):
             figure.savefig(REFERENCES / f"{name}.png", dpi=120)
-    for page, text in pages().items():
+    for page, text in pages(sets, decided(sets)).items():
         page.write_text(text, encoding="utf-8")
 
 

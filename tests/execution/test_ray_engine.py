@@ -263,6 +263,7 @@ def kill_half_way(cluster, node, database, gate, lost):
         gate.touch()
 
 
+@pytest.mark.soak
 def test_a_node_that_is_killed_half_way_costs_its_unfinished_iterations_and_doubles_nothing(
     two_nodes, notebooks, database, plain, tmp_path, capfd
 ):

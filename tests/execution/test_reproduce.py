@@ -15,6 +15,7 @@ import yaml
 
 import deimos
 from deimos.execution import notebooks, parameters
+from deimos.report import side_by_side
 
 ROOT = Path(deimos.__file__).parents[1]
 PARAMETERS = """\
@@ -134,10 +135,35 @@ def test_the_summary_lists_every_notebook_and_is_whole_only_if_all_finished(
 ):
     assert notebooks.notebook_program([str(notebook)]) == 0
     text, whole = notebooks.closing_table(notebook.parent)
-    assert whole and re.search(r"tiny +paper +finished +0 +0 +0 +0\.\d", text)
+    assert whole and re.search(r"tiny +paper +finished +0\.\d +0 +0 +0", text)
+    write_notebook(notebook.with_name("B1-beyond.ipynb"), "n: int = 0")
+    assert notebooks.closing_table(notebook.parent) == (text, True)
     write_notebook(notebook.with_name("other.ipynb"), "n: int = 0")
     text, whole = notebooks.closing_table(notebook.parent)
     assert not whole and re.search(r"other +- +not run", text)
+
+
+def test_the_last_screen_has_a_row_an_experiment_beside_the_kept_runs_and_one_link(
+    tmp_path, write_notebook
+):
+    last = write_notebook(tmp_path / "notebooks/99-figures-and-tables.ipynb", "n: int = 0")
+    text, _ = notebooks.closing_screen(last.parent)
+    assert "kept runs" not in text and "file://" not in text
+    assert notebooks.notebook_program([str(last)]) == 0
+    text, _ = notebooks.closing_screen(last.parent)
+    assert "your runs, paper scale" in text and len(re.findall("file://.*99.*html", text)) == 1
+    for title in (side_by_side.EXPERIMENTS | side_by_side.SIMULATIONS).values():
+        assert text.count(f"\n{title.partition(' (')[0]} ") == 1
+    assert re.search(r"MNIST 7 vs 9.*no runs +\+0\.\d+ \[.*3 repeats: supported", text)
+    assert max(map(len, text.splitlines())) < 140 and len(text.splitlines()) < 25
+
+
+def test_an_execution_writes_a_line_and_no_bar_of_cells(notebook, capfd):
+    assert notebooks.notebook_program([str(notebook)]) == 0
+    said = capfd.readouterr()
+    counts = "runs: 0 new, 0 resumed, 0 skipped"
+    assert re.fullmatch(rf"tiny: \d\.\d minutes; {counts}\n", said.out)
+    assert "cell/s" not in said.err and "Executing" not in said.err
 
 
 # A Python that does what `make` asks of deimos in no time: 01 fails unless N is given, and Ray is
@@ -194,6 +220,16 @@ def test_make_reproduce_goes_on_when_a_notebook_fails_and_ends_with_99_and_an_er
     assert done.returncode == 0 and sorted(run) == ["01", "02", "99"] and run[-1] == "99"
     done, run = make("reproduce", "SCALE=smoke", "N=2")
     assert done.returncode == 0 and run == []
+
+
+def test_make_reproduce_is_the_paper_and_make_beyond_the_rest(make, tmp_path):
+    (tmp_path / "notebooks/B1-more.ipynb").touch()
+    done, run = make("reproduce", "SCALE=smoke", "N=2")
+    assert done.returncode == 0 and run[-1] == "99"
+    assert "B1" not in (tmp_path / "asked").read_text()
+    done, run = make("beyond", "SCALE=smoke", "N=2")
+    assert done.returncode == 0 and run == ["99"]  # it shows what is new
+    assert "notebooks/B1-more.ipynb --scale smoke" in (tmp_path / "asked").read_text()
 
 
 def test_make_runs_again_what_a_change_concerns_and_no_more(make, tmp_path):

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import tiny
 import torch
 from torch import nn
 
@@ -103,3 +104,26 @@ def test_logits_are_what_the_probabilities_are_made_of_under_the_same_masks():
     torch.testing.assert_close(logits.softmax(-1), probabilities)
     with pytest.raises(ValueError, match="got space='odds', wanted probabilities or logits"):
         mc_dropout.predict_shared(network, features, masks, "odds")
+
+
+def test_features_that_do_not_fit_on_the_device_are_computed_in_smaller_parts(
+    monkeypatch,
+):
+    task, network = tiny.moons(), tiny.build(torch.Generator().manual_seed(0))
+    whole = mc_dropout.trunk_features(network, task.x)
+    features, parts = type(network).features, []
+
+    def small_device(network, x):
+        if len(x) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        parts.append(len(x))
+        return features(network, x)
+
+    monkeypatch.setattr(type(network), "features", small_device)
+    with pytest.warns(UserWarning, match="out of memory: .* in smaller parts") as told:
+        torch.testing.assert_close(mc_dropout.trunk_features(network, task.x), whole)
+    assert len({str(warning.message) for warning in told}) == 1  # which Python shows once
+    assert sum(parts) == len(task.x) and max(parts) <= 20
+    monkeypatch.setattr(type(network), "features", lambda network, x: small_device(network, task.x))
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning):
+        mc_dropout.trunk_features(network, task.x)

@@ -73,6 +73,7 @@ def test_of_two_that_find_work_free_at_the_same_moment_one_steps_back(database, 
     assert most == [1, 1]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("server", [False, True], ids=["SQLite", "server"])
 def test_whoever_waits_takes_over_from_one_that_is_killed(database, tmp_path, server):
     diaries = [tmp_path / "one", tmp_path / "two"]

@@ -6,13 +6,8 @@ import pytest
 from tables import evidence_of
 
 from deimos import stats, tracking
-from deimos.report import paper, results_page
+from deimos.report import paper
 from deimos.report.judging import difference, judge, subject
-
-
-@pytest.fixture(scope="module")
-def kept():
-    return results_page.kept()
 
 
 def outcomes(evidence, *, where=None, says=None, methods=None):
@@ -88,8 +83,8 @@ def test_the_papers_own_test_stands_beside_with_its_false_positives(kept):
     assert all(0.05 < one.false_positives < 0.3 for one in ones)
 
 
-def test_the_runs_with_most_repeats_decide_a_claim(kept):
-    by = {(v.claim.says, v.claim.experiment): name for name, v in results_page.decided(kept)}
+def test_the_runs_with_most_repeats_decide_a_claim(decided):
+    by = {(v.claim.says, v.claim.experiment): name for name, v in decided}
     assert by["DEIMOS improves upon BatchBALD", "mnist-7-vs-9"] == "CPU, bfloat16"
     assert by["DEIMOS outperforms BALD", "mnist-7-vs-9"] == "H100"
 

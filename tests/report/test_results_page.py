@@ -7,8 +7,8 @@ from deimos.report import results_page
 
 
 @pytest.fixture(scope="module")
-def pages():
-    return results_page.pages()
+def pages(kept, decided):
+    return results_page.pages(kept, decided)
 
 
 def test_both_pages_say_what_the_kept_runs_say(pages):

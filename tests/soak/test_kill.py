@@ -20,6 +20,7 @@ from deimos.record import process_locks
 HELPERS = Path(tiny.__file__).parent
 ROOT = HELPERS.parents[1]
 ENDLESS = 10**9  # epochs: a fit that takes weeks
+pytestmark = pytest.mark.soak
 WORKING = "SELECT * FROM runs JOIN tags USING (run_uuid) WHERE key = 'repeat'"
 
 
@@ -132,14 +133,14 @@ def told(notebook):
     return json.loads(file.read_text()) if file.exists() else {"status": "nothing"}
 
 
-def kernel(database) -> int:
-    """The process that joined the execution of the driver."""
+def kernels(database) -> list[int]:
+    """The processes that joined the executions of drivers, one each."""
     query = (
         "SELECT value FROM tags JOIN runs USING (run_uuid)"
         " WHERE key = 'processes' AND status = 'RUNNING'"
     )
-    (processes,) = [value.split() for (value,) in tiny.rows(database, query)]
-    return int(processes[1].split("-")[-2])
+    processes = [value.split() for (value,) in tiny.rows(database, query)]
+    return [int(names[1].split("-")[-2]) for names in processes]
 
 
 def test_a_driver_and_then_a_kernel_killed_in_the_middle_of_work_lose_and_repeat_nothing(
@@ -155,7 +156,8 @@ def test_a_driver_and_then_a_kernel_killed_in_the_middle_of_work_lose_and_repeat
 
     second = execution(path, "-p", "hold", "4")
     tiny.wait_until(lambda: len(tiny.steps(database)) == 3 + 4, second)
-    os.kill(kernel(database), signal.SIGKILL)
+    (at_work,) = kernels(database)
+    os.kill(at_work, signal.SIGKILL)
     second.communicate(timeout=60)
     assert second.returncode == 1 and told(path)["status"] == "failed"
     assert tiny.statuses(database).keys() <= {"KILLED", "FAILED", "FINISHED"}
@@ -179,22 +181,25 @@ def test_a_driver_that_is_told_to_end_stops_within_seconds_and_says_so(notebook,
 
 
 def test_ctrl_c_stops_make_reproduce_as_a_whole(notebook, database, tmp_path):
-    first, second = notebook("01-tiny", ENDLESS), notebook("02-tiny", ENDLESS)
+    first, second, third = (notebook(f"0{n}-tiny", ENDLESS) for n in (1, 2, 3))
     for place in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / place, tmp_path)
     (tmp_path / "installed").touch()
     here = ["make", f"PY={sys.executable}", "ENV=installed", "SCALE=smoke", "reproduce"]
     make = command(*here, cwd=tmp_path)
-    tiny.wait_until(lambda: len(tiny.rows(database, WORKING)) == 4, make)
-    at_work = kernel(database)
+    tiny.wait_until(lambda: len(tiny.rows(database, WORKING)) == 8, make)
+    at_work = kernels(database)
     os.killpg(make.pid, signal.SIGINT)
     said, _ = make.communicate(timeout=20)
-    assert make.returncode != 0
-    assert (told(first)["status"], told(second)["status"]) == ("stopped", "nothing")
-    assert "02-tiny" not in said and "Every run: make ui" not in said
-    assert tiny.statuses(database) == {"KILLED": 5}
-    with pytest.raises(ProcessLookupError):
-        os.kill(at_work, 0)
+    assert make.returncode != 0 and len(at_work) == 2
+    assert [told(one)["status"] for one in (first, second, third)] == [
+        *("stopped", "stopped", "nothing")
+    ]
+    assert "03-tiny" not in said and "make ui" not in said
+    assert tiny.statuses(database) == {"KILLED": 10}
+    for process in at_work:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 def test_a_driver_waits_for_another_of_the_same_notebook_and_says_so(notebook, write_notebook):

@@ -19,6 +19,7 @@ from deimos.report import results_page
 
 pytest.importorskip("psycopg", reason="psycopg, PostgreSQL's driver, is not installed")
 
+pytestmark = pytest.mark.soak
 USER = "postgres" if os.getuid() == 0 else None  # a server that refuses to be root's
 
 

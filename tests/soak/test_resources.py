@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 import tiny
-import torch
 import yaml
 from disks import small_disk
 
 from deimos import tracking
-from deimos.models import mc_dropout
 from deimos.record import fleets
 
 HELPERS = Path(tiny.__file__).parent
 ROOT = HELPERS.parents[1]
 EPOCHS = 60  # slow enough for something to happen in the middle
+
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture
@@ -201,26 +201,3 @@ def test_a_clock_that_is_set_back_between_iterations_and_executions_changes_noth
     assert later[later.metric.isin(timeless)].equals(expected[expected.metric.isin(timeless)])
     assert not later.equals(earlier)
     assert tiny.content(database).equals(tiny.content(second))
-
-
-def test_features_that_do_not_fit_on_the_device_are_computed_in_smaller_parts(
-    monkeypatch,
-):
-    task, network = tiny.moons(), tiny.build(torch.Generator().manual_seed(0))
-    whole = mc_dropout.trunk_features(network, task.x)
-    features, parts = type(network).features, []
-
-    def small_device(network, x):
-        if len(x) > 20:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        parts.append(len(x))
-        return features(network, x)
-
-    monkeypatch.setattr(type(network), "features", small_device)
-    with pytest.warns(UserWarning, match="out of memory: .* in smaller parts") as told:
-        torch.testing.assert_close(mc_dropout.trunk_features(network, task.x), whole)
-    assert len({str(warning.message) for warning in told}) == 1  # which Python shows once
-    assert sum(parts) == len(task.x) and max(parts) <= 20
-    monkeypatch.setattr(type(network), "features", lambda network, x: small_device(network, task.x))
-    with pytest.raises(torch.OutOfMemoryError), pytest.warns(UserWarning):
-        mc_dropout.trunk_features(network, task.x)

@@ -10,6 +10,7 @@ from deimos.record.provenance import code_fingerprint
 from deimos.report import paper
 from deimos.studies import batch_worth
 
+pytestmark = pytest.mark.soak
 NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 
 

@@ -1,0 +1,63 @@
+"""Executed notebooks as pages that a code host renders."""
+
+import base64
+import re
+from io import BytesIO
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+import deimos
+from deimos.report import paper
+from deimos.report.notebook_page import write_notebook_page
+
+KEPT = Path(deimos.__file__).parents[1] / "docs" / "executed"
+
+
+@pytest.fixture
+def executed(tmp_path):
+    """A notebook with a picture, a table, a line of text and a warning as outputs."""
+    content = BytesIO()
+    Image.new("RGB", (8, 8), "red").save(content, "PNG")
+    picture = {"image/png": base64.b64encode(content.getvalue()).decode(), "text/plain": "<Figure>"}
+    table = '<style type="text/css">td {}</style>\n<table id="T">\n\n<td class="a">7</td>\n</table>'
+    outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text="one line\n"),
+        nbformat.v4.new_output("stream", name="stderr", text="a warning"),
+        nbformat.v4.new_output("display_data", data=picture),
+        nbformat.v4.new_output("display_data", data={"text/html": table, "text/plain": "7"}),
+    ]
+    cells = [
+        nbformat.v4.new_markdown_cell("# Title"),
+        nbformat.v4.new_code_cell("print()", outputs=outputs),
+    ]
+    file = tmp_path / "98-small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+    return file
+
+
+def test_a_page_has_code_text_pictures_and_bare_tables(executed, tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "98-small-7.png").touch()  # of an older page
+    page = write_notebook_page(executed, folder).read_text()
+    assert page == (
+        "# Title\n\n```python\nprint()\n```\n\n```text\none line\n```\n\n"
+        "![98-small, picture 1](98-small-1.png)\n\n<table>\n<td>7</td>\n</table>\n"
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["98-small-1.png", "98-small.md"]
+    assert Image.open(folder / "98-small-1.png").convert("RGB").getpixel((3, 3)) == (255, 0, 0)
+
+
+def test_the_kept_page_of_99_shows_before_it_tells():
+    page = (KEPT / "99-figures-and-tables.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\]\((.*?\.png)\)", page)
+    assert sorted(pictures) == sorted(path.name for path in KEPT.glob("*.png"))
+    assert len(pictures) == 14  # the overview and thirteen figures
+    tables = [at.start() for at in re.finditer("<table", page)]
+    assert page.index(pictures[0]) < tables[0] < page.index(pictures[1])
+    assert max(page.index(name) for name in pictures) < tables[1]
+    assert all(claim.says.replace(">", "&gt;") in page for claim in paper.CLAIMS)
+    assert sum(path.stat().st_size for path in KEPT.iterdir()) < 1_500_000
