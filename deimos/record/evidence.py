@@ -161,6 +161,6 @@ def origin(facts: list[dict], times: Iterable[int]) -> Origin:
 
 
 def _times(run: object) -> list[int]:
-    """When a run started and when it measured, in milliseconds."""
+    """Milliseconds at which a run started, and at which it measured."""
     points = store.client().get_metric_history(run.info.run_id, LABELLED)
     return [run.info.start_time, *(point.timestamp for point in points)]

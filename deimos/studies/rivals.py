@@ -27,7 +27,7 @@ RIVALS = {
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RivalRuns:
     """Methods from one start: each is a run a repeat, under one schedule."""
 
     title: str
@@ -49,7 +49,7 @@ def comparisons(
     methods: Sequence[str],
     budgets: Sequence[int],
     at_budgets: Sequence[str],
-) -> list[Comparison]:
+) -> list[RivalRuns]:
     """All methods from the base's start, then some of them from other budgets.
 
     A budget that the classes do not divide is left out, and so is the base's own. Raises
@@ -58,7 +58,7 @@ def comparisons(
     others = [n for n in budgets if n != base.n_initial and n % task.n_classes == 0]
     starts = [(base.n_initial, tuple(methods)), *((n, tuple(at_budgets)) for n in others)]
     found = [
-        Comparison(
+        RivalRuns(
             f"{task.name} from {n} labels",
             replace(task, name=f"rivals-{task.name}-from-{n}"),
             net,
@@ -78,7 +78,7 @@ def comparisons(
     return found
 
 
-def effects(one: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+def effects(one: RivalRuns, table: pd.DataFrame) -> pd.DataFrame:
     """A row a method: its mean accuracy less DEIMOS' and less random's, and seconds to acquire.
 
     With 95 % intervals by Student's t over paired run means, and Holm's p within each column.

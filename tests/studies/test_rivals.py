@@ -11,7 +11,7 @@ from deimos.studies import rivals
 METHODS, AT_BUDGETS = ["deimos", "random", "margin"], ["deimos", "margin"]
 
 
-def found(budgets=(6, 7, 10, 20), **changes) -> list[rivals.Comparison]:
+def found(budgets=(6, 7, 10, 20), **changes) -> list[rivals.RivalRuns]:
     base = SCHEDULE.changed(**changes)
     return rivals.comparisons(moons(), "tiny", base, METHODS, budgets, AT_BUDGETS)
 
