@@ -96,11 +96,18 @@ def label_column(file: Path, table: pd.DataFrame, named: str | None, pool: pd.Da
 def roles(file: Path, table: pd.DataFrame, columns: Columns, label: str | None) -> Roles:
     """The use of each column of a pool's table."""
     id, notes = id_column(file, table, columns.id)
+    if columns.id is not None and columns.id == columns.label:
+        raise ValueError(f"{file}: {id!r} is named as the label and as the id: name two columns")
     if label in table and table[label].str.strip().any():
         notes.append(f"{label!r} is the label, and what the pool has in it is not read")
     rest = [name for name in table if name not in (id, label)]
     if columns.inputs:
         inputs = named_inputs(file, table, columns.inputs)
+        if label in inputs:
+            raise ValueError(
+                f"{file}: {label!r} is the label and an input: leave it out of --input, or say by "
+                f"--label which column is the label"
+            )
         one_of_letters = len(inputs) == 1 and not is_numbers(table[inputs[0]])
         kind = "sequences" if columns.sequence or one_of_letters else "vectors"
     elif sequence := sequence_column(file, table, rest):
