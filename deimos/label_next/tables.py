@@ -150,11 +150,11 @@ def id_column(file: Path, table: pd.DataFrame, named: str | None) -> tuple[str |
 def sequence_column(file: Path, table: pd.DataFrame, names: Sequence[str]) -> str | None:
     """The one column of sequences, by its name or since most of what is in it looks like them."""
     usual = [name for name in called(table, SEQUENCE) if name in names]
-    if usual:
+    if len(usual) == 1:
         return usual[0]
     asked = [name for name in table if name in names or name in called(table, ID)]
     letters = [n for n in asked if table[n].head(1000).str.fullmatch(LETTERS.pattern).mean() > 0.5]
-    found = [name for name in letters if name in names and name.lower() not in ID]
+    found = usual or [name for name in letters if name in names and name.lower() not in ID]
     if len(found) > 1 or (letters and not found):
         choices = found or list(dict.fromkeys([*letters, *names]))
         raise ValueError(f"{file}: which of {quoted(choices)} is the input? Say so by --input")

@@ -131,8 +131,12 @@ def classes(labels, said):
 
 
 def each_of(*attempts):
+    """All of them, taken alike or refused alike."""
+
     def attempt(folder):
-        return "\n".join(one(folder) for one in attempts)
+        said = [one(folder) for one in attempts]
+        assert len({one.startswith("pool: ") for one in said}) == 1, said
+        return "\n".join(said)
 
     return attempt
 
@@ -212,8 +216,9 @@ ATTEMPTS = {
         f.numbers(), label=f.rng.random(15), target=f.rng.random(15)
     ),
     "a barcode beside the sequence": barcode,
-    "two columns that may be the sequence": lambda f: f.tables(
-        pd.DataFrame({"oligo": f.sequences(), "spacer": f.sequences()})
+    "two columns that may be the sequence": each_of(
+        lambda f: f.tables(pd.DataFrame({"oligo": f.sequences(), "spacer": f.sequences()})),
+        lambda f: f.tables(pd.DataFrame({"sequence": f.sequences(), "seq": f.sequences()})),
     ),
     "one column as input and as label": lambda f: f.tables(
         f.numbers(), "--input", "a", "b", "--label", "b"

@@ -136,7 +136,7 @@ def in_place():
 
 def normalised():
     model = net(lambda m, h: m.drop(m.norm(h)), norm=nn.BatchNorm1d(32))
-    found = [prepare(copy.deepcopy(model).train(on), X, n_masks=6).predictions for on in (1, 0)]
+    found = [prepare(copy.deepcopy(model).train(on), X, n_masks=6).predictions for on in (True, False)]
     assert torch.equal(*found)
 
 
@@ -268,7 +268,7 @@ POOLS = {
         DataLoader(Rows(SHORT), 5, collate_fn=lambda b: padded(sorted(b, key=len))), model=Tokens
     ),
     "a `collate_fn` that leaves points out": shapes(
-        DataLoader(Rows(list(X)), 5, collate_fn=lambda b: torch.stack([x for x in b if x[0] > 0]))
+        DataLoader(Rows(list(X)), 5, collate_fn=lambda b: torch.stack([x for x in b if x[0] > -1]))
     ),
     "an iterable that is shuffled anew": shapes(Shuffled()),
     "random augmentation": shapes(Augmented(list(X))),
