@@ -75,7 +75,8 @@ def _channels(place: Path, x: Num[Tensor, "n a b c"]) -> tuple[Tensor, tuple[str
 
 def check_scale(place: Path, x: Tensor, pool: Tensor) -> None:
     """ValueError for images of 0 to 1 beside some of 0 to 255."""
-    if x.dim() > 2 and x.numel() and x.dtype != pool.dtype:
+    both_bytes = x.dtype == pool.dtype == torch.uint8
+    if x.dim() > 2 and x.numel() and not both_bytes:
         top, pools = x.max().item(), pool.max().item()
         if min(top, pools) <= 1 and max(top, pools) > 2:
             raise ValueError(

@@ -85,11 +85,11 @@ def run_select(given: argparse.Namespace) -> None:
         return
     classes = max(1, len(inputs.labels.classes))
     masks = given.masks or own_pool.enough_masks(given.batch, classes)
+    wanted = rounds.Wanted(given.batch, masks, given.noise, given.sample, seed=given.seed,
+                           precision=given.precision)  # fmt: skip
     found = rounds.run_round(
-        inputs.pool, inputs.labelled, inputs.labels, given.batch, inputs.settings, n_masks=masks,
-        noise=given.noise, seed=given.seed, matters=inputs.matters, sample=given.sample,
-        precision=given.precision,
-    )  # fmt: skip
+        inputs.pool, inputs.labelled, inputs.labels, inputs.settings, wanted, inputs.matters
+    )
     picks = picked_rows(found, inputs)
     page, used = given.out.with_suffix(".html"), settings_of(given, inputs, masks)
     about = {name: str(value) for name, value in used.items()}

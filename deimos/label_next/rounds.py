@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from deimos.acquisition.fast_selection import batch_improvement
@@ -72,57 +72,41 @@ class Round:
         return own_pool.Selection(self.positions, self.gains).share()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The batch that is asked for, and how it is to be picked."""
+
+    batch_size: int
+    n_masks: int = 50
+    noise: float | None = None  # variance of a label, in its own units; else a share of the model's
+    sample: int | None = None  # points of the pool to pick from, at random; else all
+    validation: float = 0.2  # share of the labelled points that is held out
+    seed: int = 0
+    precision: str = "float32"  # of the products in the trunk's fits
+
+
 def run_round(
     pool: Points,
     labelled: Points,
     labels: Labels,
-    batch_size: int,
     settings: Settings,
-    *,
-    n_masks: int = 50,
-    noise: float | None = None,
-    validation: float = 0.2,
-    seed: int = 0,
+    wanted: Wanted,
     matters: Points | None = None,
-    sample: int | None = None,
-    precision: str = "float32",
 ) -> Round:
-    """Fit on the labelled points and pick from those of the pool that have no label.
-
-    `precision` is that of the products in the trunk's fits.
-    """
+    """Fit on the labelled points and pick from those of the pool that have no label."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    open_rows = (~already_labelled(pool, labelled)).nonzero().squeeze(1)
-    if len(open_rows) < batch_size:
-        raise ValueError(
-            f"a batch of {batch_size} cannot be picked: of the pool's {len(pool.x):,} points "
-            f"{len(open_rows):,} are not labelled yet"
-        )
-    streams = Streams(seed, 1, len(labelled.x), device)
-    task, unit, centre = to_task(labelled, labels, settings, validation, streams)
+    open_rows = rows_without_label(pool, labelled, wanted.batch_size)
+    streams = Streams(wanted.seed, 1, len(labelled.x), device)
+    task, unit, centre = to_task(labelled, labels, settings, wanted.validation, streams)
     scale = standard([pool.x, labelled.x]) if pool.kind == "vectors" else lambda x: x
     task = replace(task, x=scale(task.x), test_x=scale(task.test_x)).to(device)
-    network, score, naive = fit_and_validate(task, settings, streams, unit, precision)
-
-    if matters is None:
-        inputs = [pool.x[open_rows], labelled.x]
-        beside, target = range(len(open_rows), len(open_rows) + len(labelled.x)), None
-    else:
-        inputs, beside, target = [pool.x[open_rows]], (), scale(matters.x)
-    found = own_pool.prepare(
-        network,
-        scale(torch.cat(inputs)),
-        labelled=beside,
-        target=target,
-        sample=sample,
-        n_masks=n_masks,
-        noise=None if noise is None else noise / unit**2,
-        seed=seed,
-    )
-    batch = found.pick(batch_size)
+    network, score, naive = fit_and_validate(task, settings, streams, unit, wanted.precision)
+    left = pool.x[open_rows]
+    found = predict_sample(network, scale, left, labelled.x, matters, unit, wanted)
+    batch = found.pick(wanted.batch_size)
     rows = open_rows[list(batch.positions)]
     at = torch.searchsorted(found.rows, torch.tensor(batch.positions))
-    seen, rng = found.predictions[:, at].double(), streams.numpy("random batches")
+    answers, rng = found.predictions[:, at].double(), streams.numpy("random batches")
 
     def look(x: Tensor) -> Float[Tensor, "S h"]:
         features = mc_dropout.trunk_features(network, scale(x).to(device))
@@ -136,10 +120,49 @@ def run_round(
         naive=naive,
         n_validation=len(task.test_x),
         n_open=len(open_rows),
-        comparisons=compared(found, batch, at, lambda S: look(pool.x[open_rows[S]]), rng),
-        answers=(seen.mean(0) * unit + centre).numpy(),
-        spread=(seen.std(0).mean(1) * unit).numpy(),
-        picture=project_to_plane(look, pool.x[open_rows], labelled.x, pool.x[rows], rng),
+        comparisons=compared(found, batch, at, lambda S: look(left[S]), rng),
+        answers=(answers.mean(0) * unit + centre).numpy(),
+        spread=(answers.std(0).mean(1) * unit).numpy(),
+        picture=project_to_plane(look, left, labelled.x, pool.x[rows], rng),
+    )
+
+
+def rows_without_label(pool: Points, labelled: Points, batch_size: int) -> Int[Tensor, " n"]:
+    """Rows of the pool that are not labelled yet; ValueError if they are fewer than the batch."""
+    open_rows = (~already_labelled(pool, labelled)).nonzero().squeeze(1)
+    if len(open_rows) < batch_size:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be picked: of the pool's {len(pool.x):,} points "
+            f"{len(open_rows):,} are not labelled yet"
+        )
+    return open_rows
+
+
+def predict_sample(
+    network: Network,
+    scale: Callable[[Tensor], Tensor],
+    left: Num[Tensor, "n *input"],
+    labelled: Num[Tensor, "N *input"],
+    matters: Points | None,
+    unit: float,
+    wanted: Wanted,
+) -> own_pool.Sample:
+    """Predictions of the points that are left, to pick from, and of those that matter beside them.
+
+    These are the labelled ones, unless a population that `matters` takes the place of all.
+    """
+    beside, target = range(len(left), len(left) + len(labelled)), None
+    if matters is not None:
+        beside, labelled, target = (), labelled[:0], scale(matters.x)
+    return own_pool.prepare(
+        network,
+        scale(torch.cat([left, labelled])),
+        labelled=beside,
+        target=target,
+        sample=wanted.sample,
+        n_masks=wanted.n_masks,
+        noise=None if wanted.noise is None else wanted.noise / unit**2,
+        seed=wanted.seed,
     )
 
 

@@ -9,6 +9,7 @@ import io
 import re
 import zipfile
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -62,7 +63,7 @@ def read_text_table(file: Path) -> pd.DataFrame:
     if not body:
         raise ValueError(f"{file} has a header and nothing below it")
     header = _of_one_length(file, header, body, lines)
-    _check_header(file, header, body[0])
+    _check_header(file, header, body[:5])
     names = [name or NAMELESS.format(at) for at, name in enumerate(header)]
     columns = dict(zip(names, zip(*body, strict=True), strict=True))
     table = pd.DataFrame(columns, dtype=str, index=pd.Index(lines[1:]))
@@ -181,14 +182,16 @@ def _of_one_length(
     return header
 
 
-def _check_header(file: Path, header: list[str], row: list[str]) -> None:
-    """ValueError for names that come twice, and for a first row that is data."""
+def _check_header(file: Path, header: list[str], rows: list[list[str]]) -> None:
+    """ValueError for names that come twice, and for a header that is data; `rows` follow it."""
     twice = [name for name, n in Counter(filter(None, header)).items() if n > 1]
     data = [name for name in header if NUMBER.fullmatch(name)]
     values = [float(name) for name in data]
-    rises = len(values) >= AT_LEAST and all(a < b for a, b in zip(values, values[1:], strict=False))
+    at = [place for place, name in enumerate(header) if NUMBER.fullmatch(name)]
+    rises = len(values) >= AT_LEAST and _in_order(values)
+    rises = rises and not all(_in_order([row[place] for place in at]) for row in rows)
     counts = values in ([*range(len(values))], [*range(1, len(values) + 1)])
-    alike = len(values) < 3 and all(re.fullmatch("[0-9]*", field.strip()) for field in row)
+    alike = len(values) < 3 and all(re.fullmatch("[0-9]*", field.strip()) for field in rows[0])
     if rises or (counts and not alike):
         data = []  # numbered columns, or columns named by wavelengths and the like
     data += [name for name in header if LETTERS.fullmatch(name)]
@@ -201,3 +204,10 @@ def _check_header(file: Path, header: list[str], row: list[str]) -> None:
         )
     if twice:
         raise ValueError(f"{file} has two columns called {twice[0]!r}: give each a name of its own")
+
+
+def _in_order(cells: list[str] | list[float]) -> bool:
+    """True of numbers that rise from each to the next."""
+    if not all(isinstance(cell, float) or NUMBER.fullmatch(cell) for cell in cells):
+        return False
+    return all(float(a) < float(b) for a, b in pairwise(cells))

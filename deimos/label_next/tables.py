@@ -96,11 +96,18 @@ def label_column(file: Path, table: pd.DataFrame, named: str | None, pool: pd.Da
 def roles(file: Path, table: pd.DataFrame, columns: Columns, label: str | None) -> Roles:
     """The use of each column of a pool's table."""
     id, notes = id_column(file, table, columns.id)
+    if columns.id is not None and columns.id == columns.label:
+        raise ValueError(f"{file}: {id!r} is named as the label and as the id: name two columns")
     if label in table and table[label].str.strip().any():
         notes.append(f"{label!r} is the label, and what the pool has in it is not read")
     rest = [name for name in table if name not in (id, label)]
     if columns.inputs:
         inputs = named_inputs(file, table, columns.inputs)
+        if label in inputs:
+            raise ValueError(
+                f"{file}: {label!r} is the label and an input: leave it out of --input, or say by "
+                f"--label which column is the label"
+            )
         one_of_letters = len(inputs) == 1 and not is_numbers(table[inputs[0]])
         kind = "sequences" if columns.sequence or one_of_letters else "vectors"
     elif sequence := sequence_column(file, table, rest):
@@ -143,11 +150,11 @@ def id_column(file: Path, table: pd.DataFrame, named: str | None) -> tuple[str |
 def sequence_column(file: Path, table: pd.DataFrame, names: Sequence[str]) -> str | None:
     """The one column of sequences, by its name or since most of what is in it looks like them."""
     usual = [name for name in called(table, SEQUENCE) if name in names]
-    if usual:
+    if len(usual) == 1:
         return usual[0]
     asked = [name for name in table if name in names or name in called(table, ID)]
     letters = [n for n in asked if table[n].head(1000).str.fullmatch(LETTERS.pattern).mean() > 0.5]
-    found = [name for name in letters if name in names and name.lower() not in ID]
+    found = usual or [name for name in letters if name in names and name.lower() not in ID]
     if len(found) > 1 or (letters and not found):
         choices = found or list(dict.fromkeys([*letters, *names]))
         raise ValueError(f"{file}: which of {quoted(choices)} is the input? Say so by --input")

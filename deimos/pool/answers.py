@@ -32,6 +32,8 @@ def real_numbers(answer: Any, outputs: Outputs, n: int) -> Float[Tensor, "n c"]:
         y = torch.from_numpy(y)
     if not isinstance(y, Tensor):
         raise ValueError(f"outputs= gave {type(y).__name__}, wanted a tensor, one row a point")
+    if n == 1 and not y.dim():
+        y = y.reshape(1)  # as squeeze() makes of a batch of one
     if not y.dim() or len(y) != n:
         rows = f"{len(y)} rows" if y.dim() else "one number"
         raise ValueError(f"the model gives {rows} for {n} points, wanted one a point, in order")
@@ -52,6 +54,18 @@ def real_numbers(answer: Any, outputs: Outputs, n: int) -> Float[Tensor, "n c"]:
         )
     y = y.reshape(n, -1)
     return y.float() if y.element_size() < 4 else y
+
+
+def check_problem(model: Any, outputs: Outputs) -> None:
+    """ValueError if the model's own configuration says that its numbers are no logits."""
+    config = getattr(model, "config", None)
+    kind, n = (getattr(config, name, None) for name in ("problem_type", "num_labels"))
+    if outputs is None and n != 1 and kind in ("regression", "multi_label_classification"):
+        raise ValueError(
+            f"{type(model).__name__}'s config.problem_type is {kind!r}, so that its numbers are no "
+            f'logits of classes: say outputs="values", or give outputs= a function of the answer, '
+            f"such as outputs=lambda answer: answer.logits.sigmoid()"
+        )
 
 
 def main_part(answer: Any) -> Any:
@@ -83,7 +97,15 @@ def finished(answers: Float[Tensor, "J S c"], outputs: Outputs) -> Float[Tensor,
     """
     if callable(outputs) or outputs == "values" or answers.shape[2] == 1:
         return answers
-    if outputs != "logits" and all(x.min() >= 0 and x.max() <= 1 for x in answers):
+    within = [bool(x.min() >= 0 and x.max() <= 1) for x in answers]
+    if outputs is None and any(within) and not all(within):
+        sums = answers[within.index(True)].sum(-1)
+        if (sums - 1).abs().max() <= 1e-4:
+            raise ValueError(
+                "some of the samples are probabilities of classes and others are not: have all of "
+                "the models give logits, or all of them probabilities"
+            )
+    if outputs != "logits" and all(within):
         tolerance = max(1e-4, 4 * torch.finfo(torch.bfloat16).eps * (outputs == "probabilities"))
         sums = torch.stack([x.sum(-1) for x in answers])
         if (sums - 1).abs().max() <= max(tolerance, 2e-2 * _is_coarse(answers)):

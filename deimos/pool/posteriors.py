@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from deimos.pool.answers import Outputs, finished, real_numbers
 from deimos.pool.batches import (
@@ -43,11 +44,13 @@ def predictions_of(
     inputs: Iterable[PoolPoints],
     outputs: Outputs = None,
     total: int | None = None,
+    name_of: Callable[[int], str] = "row {} of the pool".format,
 ) -> Float[Tensor, "J S c"]:
     """Predict all points by a posterior, checked, on the CPU.
 
     ValueError names the first point whose predictions are no numbers, or what is not as it must be.
-    `total` is the number of points, where it is known: room is made for them once.
+    `total` is the number of points, where it is known: room is made for them once. `name_of` says
+    what the i-th point is called in that sentence.
     """
     found, done, earlier = None, 0, None
     with progress(total=total, unit="point", name="predicting") as bar:
@@ -60,8 +63,8 @@ def predictions_of(
             if wrong.any():
                 first = done + wrong.int().argmax().item()
                 raise ValueError(
-                    f"row {first} of the pool gives predictions that are NaN or infinite: see that "
-                    f"its values, and the model's weights, are finite"
+                    f"{name_of(first)} gives predictions that are NaN or infinite: see that its "
+                    f"values, and the model's weights, are finite"
                 )
             if i < CHECKED:
                 earlier = check_places(posterior, points, block, earlier)
@@ -146,6 +149,8 @@ def of_ensemble(models: Sequence[nn.Module], outputs: Outputs) -> Posterior:
         raise ValueError(
             f"an ensemble is a sequence of two models or more, got {len(models)}: {kinds}"
         )
+    for model in models:
+        check_has_weights(model)
 
     def posterior(points: PoolPoints) -> Float[Tensor, "J n c"]:
         n, answers = count_points(points), []
@@ -165,7 +170,15 @@ def of_function(predict: Callable[[PoolPoints], Any]) -> Posterior:
 
     def posterior(points: PoolPoints) -> Float[Tensor, "J n c"]:
         n, answer = count_points(points), predict(mapped(torch.clone, points))
-        y = torch.as_tensor(answer)
+        try:
+            parts = answer if isinstance(answer, list | tuple) else [answer]
+            y = torch.stack([torch.as_tensor(part) for part in parts])
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"predict gave a {type(answer).__name__}, wanted real numbers [J n c]: samples, "
+                f"points, outputs"
+            ) from None
+        y = y if isinstance(answer, list | tuple) else y[0]
         if y.dim() == 2 and y.shape[1] == n:
             y = y.unsqueeze(2)
         if y.dim() != 3 or y.shape[1] != n or not y.is_floating_point():
@@ -190,14 +203,38 @@ def bare(model: Any) -> Any:
     return model
 
 
+def check_has_weights(model: nn.Module) -> None:
+    """ValueError for lazy layers: a first call would draw their weights at random."""
+    lazy = [name for name, weight in model.named_parameters() if is_lazy(weight)]
+    if lazy:
+        raise ValueError(
+            f"{type(model).__name__} has layers without weights yet ({lazy[0]!r} is lazy): train "
+            f"it, or load its weights, first"
+        )
+
+
 def brought_to(model: nn.Module, points: PoolPoints) -> PoolPoints:
-    """The points where the model's weights are; numbers with a point in the weights' precision."""
+    """The points where the model's weights are; numbers with a point in the weights' precision.
+
+    ValueError if most of the points that differ are one and the same in that precision.
+    """
     weight = next((w for w in model.parameters() if w.is_floating_point()), None)
     if weight is None:
         return points
-    return mapped(
-        lambda x: x.to(weight.device, weight.dtype if x.is_floating_point() else None), points
-    )
+
+    def brought(x: Tensor) -> Tensor:
+        y = x.to(weight.device, weight.dtype if x.is_floating_point() else None)
+        if x.dtype == torch.float64 and y.dtype == torch.float32 and len(x) > 1:
+            differ, still = ((t[1:] != t[:-1]).flatten(1).any(1) for t in (x, y))
+            if still.sum() < differ.sum() / 2:
+                raise ValueError(
+                    f"most of the pool's points differ too little for {type(model).__name__}, "
+                    f"whose precision is single: take each feature's smallest number away from it, "
+                    f"as in training"
+                )
+        return y
+
+    return mapped(brought, points)
 
 
 @contextmanager
@@ -207,13 +244,30 @@ def explain_model_errors(points: PoolPoints, name: str = "the model") -> Iterato
         yield
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, TypeError, IndexError, AssertionError, AttributeError) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        LookupError,
+        AssertionError,
+        AttributeError,
+        ValueError,
+    ) as error:
+        if isinstance(error, ValueError) and is_own(error):
+            raise
         why = next(iter(str(error).splitlines()), type(error).__name__)
         shapes = " and ".join(f"{x.dtype} of shape {tuple(x.shape[1:])}" for x in of_points(points))
         raise ValueError(
             f"{name} does not take the pool's points, {shapes} each ({why}): give it what it was "
             f"trained on, in batches: an array of all points, or a DataLoader"
         ) from error
+
+
+def is_own(error: BaseException) -> bool:
+    """True of an error that was raised here, and not in the model."""
+    step = error.__traceback__
+    while step.tb_next is not None:
+        step = step.tb_next
+    return step.tb_frame.f_globals.get("__name__", "").startswith("deimos.")
 
 
 @contextmanager

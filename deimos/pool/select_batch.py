@@ -13,12 +13,30 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from deimos.acquisition.checks import Whole, check_weights, positions, whole_number
+from deimos.acquisition.checks import (
+    Whole,
+    check_nuggets,
+    check_weights,
+    positions,
+    whole_number,
+)
 from deimos.acquisition.fast_selection import select_with_gains
 from deimos.models.mc_dropout import mean_variance
-from deimos.pool.answers import Outputs, check_outputs
-from deimos.pool.batches import Pool, PoolPoints, batches, check_twice, count_points, equal, length
+from deimos.pool.answers import Outputs, check_outputs, check_problem
+from deimos.pool.batches import (
+    Pool,
+    PoolPoints,
+    as_pool,
+    batches,
+    check_items,
+    count_points,
+    equal,
+    is_array,
+    is_data_set,
+    length,
+)
 from deimos.pool.posteriors import (
     Posterior,
     of_ensemble,
@@ -138,9 +156,10 @@ def prepare(
     seed: Whole = 0,
 ) -> Sample:
     """All of `select_batch` but the picking."""
-    seed, n_masks = whole_number(seed, "the seed"), whole_number(n_masks, "n_masks", least=2)
+    seed, n_masks = checked_seed(seed), whole_number(n_masks, "n_masks", least=2)
     at_once = None if at_once is None else whole_number(at_once, "at_once", least=1)
     sample = None if sample is None else whole_number(sample, "sample")
+    noise, pool = checked_noise(noise), as_pool(pool)
     with randomness_as_before():
         posterior, reader = posterior_of(model, predict, trunk, n_masks, outputs, seed)
         total = length(pool)
@@ -149,25 +168,74 @@ def prepare(
         if target is not None:
             parts.append(Reading(target, at_once, None, reader, part))
         lengths = [sample or total, *(length(read.pool) for read in parts[1:])]
-        expected = None if None in lengths else sum(lengths)
-        inputs = (points for read in parts for points in read)
-        predictions = predictions_of(posterior, inputs, outputs, expected)
-        for read in parts:
-            read.check_again()
-    S, n = predictions.shape[1], parts[0].size
+        predictions = predict_all(parts, posterior, outputs, lengths)
+    n = parts[0].size
     whole = n if drawn is None else total
     rows = torch.arange(n) if drawn is None else torch.from_numpy(drawn)
     known = positions(labelled, whole)
+    own = None if weights is None else check_weights(as_weights(weights), whole)[rows]
     matter = None
-    if weights is not None or target is not None:
-        matter = torch.ones(S, dtype=torch.float64)
-        matter[:n] = 0
-        if weights is not None:
-            matter[:n] = check_weights(torch.as_tensor(weights).double().flatten(), whole)[rows]
-    if noise is None:
-        noise = usual_noise(predictions)
+    if own is not None or target is not None:
+        matter = torch.ones(predictions.shape[1], dtype=torch.float64)
+        matter[:n] = 0.0 if own is None else own
+    noise = usual_noise(predictions) if noise is None else noise
     candidates = (~torch.isin(rows, known)).nonzero().squeeze(1)
     return Sample(predictions, rows, candidates, float(noise), matter)
+
+
+def predict_all(
+    parts: Sequence["Reading"], posterior: Posterior, outputs: Outputs, lengths: list[int | None]
+) -> Float[Tensor, "J S c"]:
+    """Predictions of all points of the pool, and of the target after it; each is read once."""
+    pool = parts[0]
+
+    def name_of(i: int) -> str:
+        if i >= pool.size:
+            return f"row {i - pool.size} of the target"
+        return f"row {i if pool.rows is None else pool.rows[i]} of the pool"
+
+    inputs = (points for read in parts for points in read)
+    total = None if None in lengths else sum(lengths)
+    predictions = predictions_of(posterior, inputs, outputs, total, name_of)
+    for read in parts:
+        read.check_again()
+    return predictions
+
+
+def checked_seed(seed: Whole) -> int:
+    """The seed; ValueError for one too large for the seeds that it is multiplied into."""
+    seed = whole_number(seed, "the seed")
+    if abs(seed) >= 2**48:
+        raise ValueError(f"the seed is {seed}, wanted a whole number below 2⁴⁸")
+    return seed
+
+
+def checked_noise(noise: float | None) -> float | None:
+    """τ⁻¹; ValueError unless it is a number from 0."""
+    if noise is None:
+        return None
+    try:
+        noise = float(noise)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"the noise is {noise!r}, wanted a number: the variance of a label") from (
+            None
+        )
+    check_nuggets(noise, 0.0)
+    return noise
+
+
+def as_weights(weights: Sequence[float] | np.ndarray | Tensor) -> Float[Tensor, " n"]:
+    """The weights as numbers on one axis; ValueError for what has several, or is none."""
+    try:
+        found = weights.to_numpy() if hasattr(weights, "to_numpy") else weights
+        found = torch.as_tensor(found).double()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"the weights are a {type(weights).__name__}, wanted a number a point"
+        ) from (None)
+    if found.numel() != max(found.shape, default=0):
+        raise ValueError(f"the weights have shape {list(found.shape)}, wanted a number a point")
+    return found.flatten()
 
 
 class Reading:
@@ -181,8 +249,9 @@ class Reading:
         model: nn.Module | None,
         part: str | int | None,
     ):
-        self.pool, self.how, self.size, self.first = pool, (at_once, rows, model, part), 0, None
-        check_twice(pool)
+        self.pool, self.rows, self.how = pool, rows, (at_once, rows, model, part)
+        self.size, self.first = 0, None
+        check_items(pool, model, part)
 
     def __iter__(self) -> Iterator[PoolPoints]:
         for points in batches(self.pool, *self.how):
@@ -204,11 +273,12 @@ class Reading:
 
 def rereadable(pool: Pool) -> bool:
     """True of an iterable that may begin anew, and of nothing that is known to be fixed."""
-    if hasattr(pool, "batch_sampler"):
+    if type(pool) is DataLoader:
         return not hasattr(pool.dataset, "__getitem__") or not hasattr(pool.dataset, "__len__")
-    if hasattr(pool, "shape") or hasattr(pool, "__len__"):
+    pool = as_pool(pool)
+    if is_array(pool) or is_data_set(pool) or isinstance(pool, list | tuple):
         return False
-    return hasattr(pool, "__iter__") and iter(pool) is not pool
+    return iter(pool) is not pool
 
 
 def posterior_of(
@@ -225,12 +295,15 @@ def posterior_of(
         return of_function(predict), None
     if isinstance(model, nn.ModuleList | list | tuple):
         models = list(model)
+        for one in models:
+            check_problem(one, outputs)
         return of_ensemble(models, outputs), models[0]
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"got a model of type {type(model).__name__}, wanted an nn.Module or a sequence of "
             f"them; a function from a batch to predictions [J n c] goes in as predict="
         )
+    check_problem(model, outputs)
     return DropoutPosterior(model, trunk, n_masks, outputs, seed), model if trunk is None else trunk
 
 
@@ -243,7 +316,7 @@ def draw_sample(n: int, total: int | None, seed: int) -> Int[np.ndarray, " n"]:
         )
     if not 1 <= n <= total:
         raise ValueError(f"a sample of {n} cannot be drawn from a pool of {total} points")
-    return np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+    return np.sort(np.random.default_rng(seed % 2**64).choice(total, n, replace=False))
 
 
 def enough_masks(batch_size: int, n_outputs: int) -> int:

@@ -23,7 +23,13 @@ from deimos.pool import watching
 from deimos.pool.answers import Outputs, real_numbers
 from deimos.pool.batches import PoolPoints, call, count_points, mapped, of_points, take
 from deimos.pool.dropout_calls import Call, DropoutCalls, Site
-from deimos.pool.posteriors import bare, brought_to, explain_model_errors, predictions_of
+from deimos.pool.posteriors import (
+    bare,
+    brought_to,
+    check_has_weights,
+    explain_model_errors,
+    predictions_of,
+)
 from deimos.pool.watching import Plan, agree, as_before
 
 SMALL = 2**20  # weights of a head whose passes are too short for several cores
@@ -113,6 +119,7 @@ class DropoutPosterior:
     ):
         self.model, self.trunk, self.outputs = bare(model), bare(trunk), outputs
         self.name = type(self.model).__name__
+        check_has_weights(self.model)
         device = next(iter(self.model.parameters()), torch.zeros(0)).device
         self.generators = [
             torch.Generator(device).manual_seed(seed * n_masks + j) for j in range(n_masks)
@@ -155,6 +162,12 @@ class DropoutPosterior:
             warnings.warn(
                 f"{', '.join(plan.left_out)} of {self.name}: random in training, but no dropout "
                 f"that masks can be given for; it is left out of the variance",
+                stacklevel=2,
+            )
+        if plan.unseen:
+            warnings.warn(
+                f"in training {', '.join(plan.unseen)} of {self.name} does not take the pool's "
+                f"points alone: dropout that it has in training alone is left out of the variance",
                 stacklevel=2,
             )
         if not first:
@@ -210,6 +223,7 @@ def check_dropout(plan: Plan, modules: list[nn.Module], name: str, trunk: Any) -
     """ValueError unless something drops, and nothing before the head."""
     if not plan.layouts:
         besides = f"; random in its training is {', '.join(plan.left_out)}" if plan.left_out else ""
+        besides += f"; in training it fails in {', '.join(plan.unseen)}" if plan.unseen else ""
         raise ValueError(
             f"{name} has no dropout layer or function that is switched on{besides}: add nn.Dropout "
             f"before its dense layers and train with it, else it has no covariance to shrink; or "

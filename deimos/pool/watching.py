@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,6 +20,7 @@ from deimos.pool.dropout_calls import Call, DropoutCalls, Site, call_site
 
 # Units in the last place by which the same numbers may differ from pass to pass
 WATCHED_ROUNDING = 32
+TWICE_MORE = 2  # passes in training that are compared with the first
 MET = ("attention", "rnn", "lstm", "gru")  # random in torch's own eyes, even with nothing dropped
 Run = Callable[[PoolPoints], Any]
 
@@ -43,6 +45,7 @@ class Plan:
     off: set[Site] = field(default_factory=set)  # what no training switches on
     training: set[nn.Module] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)  # random in training, and no mask's
+    unseen: list[str] = field(default_factory=list)  # what fails in training, and the error
 
     def layout(self, site: Site, use: int) -> Layout | None:
         """Of a line that is passed more often than when it was learned, that of its first time."""
@@ -86,12 +89,12 @@ class RandomCalls(TorchDispatchMode):
 def learn(run: Run, modules: list[nn.Module], points: PoolPoints, name: str) -> Plan:
     """Learn a model's dropout; ValueError if it is random by itself, or mixes points in a mask."""
     few = take(points, torch.arange(3))
-    in_use, calls, random = observe(run, modules, set(), few)
+    in_use, calls, drawn = observe(run, modules, set(), few)
     again, _, _ = observe(run, modules, set(), few)
     if not same(in_use, again):
         raise ValueError(
             f"{name} answers differently when it is asked twice, with all of torch's dropout held: "
-            f"{culprit(run, modules, few, random)} is random or keeps a state from call to call; "
+            f"{culprit(run, modules, few, drawn)} is random or keeps a state from call to call; "
             f"make it fixed in evaluation, or give `predict=` a function of your own"
         )
     plan = Plan()
@@ -115,23 +118,65 @@ def learn(run: Run, modules: list[nn.Module], points: PoolPoints, name: str) -> 
 def in_training_too(
     run: Run, modules: list[nn.Module], few: PoolPoints, plan: Plan
 ) -> tuple[list[Call], set[nn.Module]]:
-    """The calls in training, and the modules that were in it; none if the model cannot be.
+    """The calls in training, and the modules that were in it.
 
-    What is random there beside dropout is named in the plan and goes back to evaluation.
+    A module that is random there beside dropout, or fails, as where it wants targets, is named in
+    the plan and goes back to evaluation; the modules in it stay.
     """
     every = {part for module in modules for part in module.modules()}
     in_training = {part for part in every if not hasattr(part, "running_mean")}
-    for _ in range(3):
+    while True:
+        before = numpy_state()
         try:
-            _, calls, random = observe(run, modules, in_training, few)
-        except Exception:  # many models want targets in training, or more points: nothing is lost
-            return [], set()
-        sources = {part: name for part, name in random if part in in_training}
+            answer, calls, drawn = observe(run, modules, in_training, few)
+            others = [observe(run, modules, in_training, few)[0] for _ in range(TWICE_MORE)]
+        except Exception as error:
+            failed = failing(error, in_training)
+            if failed is None:
+                plan.unseen.append(f"the model ({why(error)})")
+                return [], set()
+            plan.unseen.append(f"{named(failed, modules)} ({why(error)})")
+            in_training -= with_parts(failed)
+            continue
+        sources = {part: name for part, name in drawn if part in in_training}
+        if not sources and not all(same(answer, other) for other in others):
+            part = changing(run, modules, in_training, few)
+            sources = {part: "not by torch"} if part in in_training else {}
+            if not sources:
+                plan.left_out.append("something that is random in training")
+                return [], set()
+        elif not sources and numpy_state() != before:
+            plan.left_out.append("random numbers of numpy's")
         plan.left_out += [f"{named(part, modules)} ({sources[part]})" for part in sources]
-        in_training -= sources.keys()
+        in_training -= {inner for part in sources for inner in with_parts(part)}
         if not sources:
-            break
-    return calls, in_training
+            return calls, in_training
+
+
+def with_parts(part: nn.Module) -> set[nn.Module]:
+    """A module, with those in it where they run as compiled, and none is seen by itself."""
+    return set(part.modules()) if isinstance(part, torch.jit.ScriptModule) else {part}
+
+
+def numpy_state() -> tuple:
+    """State of numpy's own random numbers, which torch does not see drawn."""
+    _, keys, place, *_ = np.random.get_state()
+    return keys.tobytes(), place
+
+
+def failing(error: BaseException, among: set[nn.Module]) -> nn.Module | None:
+    """The innermost of these modules that was at work when the error came."""
+    step, found = error.__traceback__, None
+    while step is not None:
+        owner = step.tb_frame.f_locals.get("self")
+        found = owner if isinstance(owner, nn.Module) and owner in among else found
+        step = step.tb_next
+    return found
+
+
+def why(error: BaseException) -> str:
+    """An error in a few words."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:80]}"
 
 
 def find_layouts(run: Run, modules: list[nn.Module], points: PoolPoints, plan: Plan) -> None:
@@ -192,14 +237,19 @@ def observe(
 
 @contextmanager
 def as_before(modules: list[nn.Module], training: set[nn.Module] = frozenset()) -> Iterator[None]:
-    """Evaluation, but for the modules in `training`; modes, buffers and states then as before."""
+    """Evaluation, but for the modules in `training`; modes, buffers and states then as before.
+
+    So are the weights of an embedding with a `max_norm`, which it brings to it in place.
+    """
     parts = list({part: None for module in modules for part in module.modules()})
     modes = [part.training for part in parts]
     buffers = [
-        (part, key, buffer, buffer.clone())
+        (place, key, tensor, tensor.clone())
         for part in parts
-        for key, buffer in part._buffers.items()
-        if buffer is not None
+        for place in (part._buffers, part._parameters)
+        if place is part._buffers or getattr(part, "max_norm", None) is not None
+        for key, tensor in place.items()
+        if tensor is not None
     ]
     kept = [
         (part, key, value)
@@ -216,8 +266,9 @@ def as_before(modules: list[nn.Module], training: set[nn.Module] = frozenset()) 
             part.training = mode
         for part, key, value in kept:
             part.__dict__[key] = value
-        for part, key, buffer, value in buffers:
-            part._buffers[key] = buffer.copy_(value)
+        with torch.no_grad():
+            for place, key, tensor, value in buffers:
+                place[key] = tensor.copy_(value)
 
 
 def same(answer: Any, other: Any) -> bool:
@@ -253,10 +304,18 @@ def cloned(answer: Any) -> list[Tensor]:
     return [tensor.clone() for tensor in tensors(answer)]
 
 
-def culprit(run: Run, modules: list[nn.Module], points: PoolPoints, random: list) -> str:
+def culprit(run: Run, modules: list[nn.Module], points: PoolPoints, drawn: list) -> str:
     """The layer that gives two answers to one input, by name, with its call if that is torch's."""
-    for part, call in random:
+    for part, call in drawn:
         return f"{named(part, modules)} ({call})"
+    part = changing(run, modules, set(), points)
+    return named(part, modules) if part is not None else "something in it"
+
+
+def changing(
+    run: Run, modules: list[nn.Module], training: set[nn.Module], points: PoolPoints
+) -> nn.Module | None:
+    """The innermost module that gives two answers to one input."""
     passes: list[list[tuple[nn.Module, list[Tensor], list[Tensor]]]] = []
     for _ in range(2):
         passes.append([])
@@ -266,16 +325,17 @@ def culprit(run: Run, modules: list[nn.Module], points: PoolPoints, random: list
             )
             for module in modules
             for part in module.modules()
+            if not isinstance(part, torch.jit.ScriptModule)
         ]
         try:
-            observe(run, modules, set(), points)
+            observe(run, modules, training, points)
         finally:
             for hook in hooks:
                 hook.remove()
     for (part, x, y), (_, again, other) in zip(*passes, strict=False):  # inner layers first
         if same(x, again) and not same(y, other):
-            return named(part, modules)
-    return "something in it"
+            return part
+    return None
 
 
 def named(part: nn.Module | None, modules: list[nn.Module]) -> str:

@@ -7,7 +7,7 @@ from covariances import dense, nugget, predicted, worst_regret
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deimos.acquisition import candidate_blocks, fast_selection
+from deimos.acquisition import candidate_blocks, fast_selection, mask_space
 from deimos.acquisition.fast_selection import batch_improvement, select_with_gains
 from deimos.expected_improvement import (
     condition,
@@ -162,3 +162,44 @@ def test_a_gpu_picks_what_the_processor_picks(rng, c, softmax):
     there, gains_there = select_with_gains(predictions.cuda(), candidates.cuda(), 20, 1e-3)
     assert there.is_cuda and there.tolist() == batch.tolist()
     assert gains_there.cpu().numpy() == pytest.approx(gains.numpy(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["noise", "smoothing"])
+@pytest.mark.parametrize("J", [12, 130])  # masks that span fewer directions than classes, and more
+def test_a_hundred_classes_are_picked_from_and_gain_as_the_dense_twin_says(rng, J, kind):
+    predictions, candidates = predicted(rng, J, 12, 100, True), torch.arange(12)
+    given = nugget(predictions, kind, 1e-2)
+    V, smoothing = dense(predictions, **given)
+    batch, gains = select_with_gains(predictions, candidates, 4, **given)
+    slow = greedy_batch(V, candidates, 4, smoothing)
+    assert batch.tolist() == slow.tolist()
+    removed = [variance_removed(V, slow[:k], smoothing) for k in range(1, 5)]
+    assert gains.cumsum(0).tolist() == pytest.approx(removed, rel=1e-8)
+
+
+@pytest.mark.parametrize("c", [1, 3, 20, 60])
+def test_the_batch_is_the_same_to_the_last_bit_on_any_number_of_cores(rng, monkeypatch, c):
+    monkeypatch.setattr(mask_space, "PART", 60)
+    predictions = predicted(rng, 30, 90, c, c > 1)
+    weights, candidates = torch.rand(90, dtype=torch.float64), torch.arange(5, 85)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            for given in (
+                {"noise": 1e-3},
+                {"smoothing": 1e-3},
+                {"noise": 1e-3, "weights": weights},
+            ):
+                found.append(select_with_gains(predictions, candidates, 8, **given))
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(before)
+    assert len(mask_space.parts_of(predictions)) > 1
+    for (batch, gains), (other, others) in zip(found[3:], found[:3] * 2, strict=True):
+        assert torch.equal(batch, other) and torch.equal(gains, others)
+
+
+def test_a_thousand_classes_do_not_recurse(rng):
+    predictions = predicted(rng, 8, 6, 1000, True)
+    assert len(set(select(predictions, torch.arange(6), 3, noise=1e-4).tolist())) == 3

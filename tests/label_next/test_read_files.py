@@ -12,32 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from deimos.__main__ import main
 from deimos.label_next import repeats
 from deimos.label_next.files import images, read_labelled, read_pool
 from deimos.label_next.labels import parse_labels
 from deimos.label_next.table_files import read_text_table
 from deimos.label_next.tables import Columns
 from deimos.tasks import image_files
-
-
-@pytest.fixture
-def look(tmp_path, capsys):
-    """`--dry-run` on files in a folder: the lines that it says, or the sentence that refuses."""
-
-    def look(pool, labelled, *more):
-        labelled = [labelled] if isinstance(labelled, str) else labelled
-        names = [str(tmp_path / name) for name in labelled]
-        asked = ["--dry-run", "--pool", str(tmp_path / pool), "--labelled", *names, *more]
-        status = main(["select", *asked])
-        out, err = capsys.readouterr()
-        assert status in (0, 2) and "Traceback" not in err
-        if status == 2:
-            assert err.count("\n") == 1
-            return err.strip()
-        return out
-
-    return look
 
 
 def numbers(rng, n=40, names="abc"):
@@ -149,6 +129,17 @@ def test_a_column_that_may_number_the_rows_is_asked_about(look, tmp_path, rng, n
     assert "3 numbers each" in look("pool.csv", "labelled.csv", "--input", "a", "b", "c")
     assert "2 numbers each: 'b', 'a'" in look("pool.csv", "labelled.csv", "--input", "b,a")
     assert "'d'" in look("pool.csv", "labelled.csv", "--input", "d")
+
+
+def test_a_column_has_one_use(look, tmp_path, rng):
+    table = numbers(rng, names="xyz")
+    two_tables(tmp_path, table)
+    inputs = ("--input", "x", "y", "--label", "y")
+    assert "'y' is the label and an input: leave it out" in look(
+        "pool.csv", "labelled.csv", *inputs
+    )
+    both = ("--id", "z", "--label", "z")
+    assert "'z' is named as the label and as the id" in look("pool.csv", "labelled.csv", *both)
 
 
 def test_numbers_without_a_name_are_asked_about(look, tmp_path, rng):
@@ -299,6 +290,7 @@ def zipped(*names):
         (b"0.5,1.5,2\n1,2,3\n", "has no header, or '0.5'"),
         (b"a.png,cat\nb.png,dog\n", "has no header, or 'a.png'"),
         (b"0,1\n1,1\n0,0\n", "has no header, or '0'"),
+        (b"1,2,4,5,6,7,8,9\n2,3,4,5,6,7,8,11\n", "has no header, or '1'"),  # rows that rise
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_told_for_what_it_is(tmp_path, content, says):

@@ -12,34 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from own_models import Net, points, seeded
 from torch import nn
 
 from deimos.pool.select_batch import prepare, select_batch
 from deimos.pool.shared_masks import predict
 
 N, J = 24, 8
-
-
-def points(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(build, *given, **more):
-    torch.manual_seed(0)
-    return build(*given, **more)
-
-
-class Net(nn.Module):
-    """Two dense layers, and between them what `between` makes of the model and the hidden units."""
-
-    def __init__(self, between, c=1, **layers):
-        super().__init__()
-        self.a, self.b, self.between = nn.Linear(4, 32), nn.Linear(32, c), between
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, x):
-        return self.b(self.between(self, torch.relu(self.a(x))))
 
 
 def with_layer(p=0.5):
@@ -115,7 +94,17 @@ FUNCTIONS = {
         h[:, :, None], 0.5, m.training
     ).flatten(1),
 }
+
+
+class AlwaysOn(nn.Dropout):
+    """As people write it for Monte-Carlo dropout: on in training and in use."""
+
+    def forward(self, x):
+        return F.dropout(x, self.p, training=True)
+
+
 LAYERS = {
+    "a layer that is always on": AlwaysOn(0.5),
     "Dropout": nn.Dropout(0.5),
     "Dropout in place": nn.Dropout(0.5, inplace=True),
     "Dropout1d": nn.Sequential(nn.Unflatten(1, (32, 1)), nn.Dropout1d(0.5), nn.Flatten()),
@@ -400,6 +389,71 @@ def test_drop_path_is_left_out_and_named():
         select_batch(seeded(Residual, p=0.0), images, 3)
 
 
+STREAM = np.random.default_rng(0)
+
+
+def noisy(draw):
+    """Random in training alone, by what torch does not see."""
+    return lambda m, h: m.drop(h * draw(h) if m.training else h)
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda h: float(np.random.rand() > 0.5), "random numbers of numpy's|Net .not by torch."),
+        (lambda h: torch.from_numpy(STREAM.random(h.shape)).to(h), "Net .not by torch."),
+        (lambda h: random.random(), "Net .not by torch."),
+        (lambda h: F.rrelu(h, training=True), "Net .rrelu_with_noise."),
+        (lambda h: 1 + torch.randn_like(h), "Net .randn_like."),
+    ],
+)
+def test_what_is_random_in_training_alone_is_named_whoever_draws_it(draw, says):
+    with pytest.warns(UserWarning, match=f"({says}) of Net: random in training.*left out"):
+        found = prepare(seeded(Net, noisy(draw)), points(N, 4), n_masks=J).predictions
+    torch.testing.assert_close(found, prepare(with_layer(), points(N, 4), n_masks=J).predictions)
+
+
+class WantsTargets(nn.Module):
+    """Trained by calls with targets; dropped in training alone, here and in a part."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.drop = nn.Linear(4, 32), nn.Linear(32, 1), nn.Dropout(0.1)
+        self.part = InPart()
+
+    def forward(self, x, targets=None):
+        if self.training and targets is None:
+            raise ValueError("no targets")
+        return self.b(self.drop(self.part(torch.relu(self.a(x)))))
+
+
+class InPart(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5) if self.training else x
+
+
+def test_a_model_that_fails_in_training_is_seen_part_by_part_and_said():
+    with pytest.warns(UserWarning, match=r"WantsTargets \(ValueError: no targets\).*left out"):
+        found = predict(seeded(WantsTargets), [points(N, 4)], n_masks=150)
+    whole = seeded(Net, lambda m, h: m.drop(F.dropout(h, 0.5)), drop=nn.Dropout(0.1))
+    wanted = predict(whole, [points(N, 4)], n_masks=150)
+    assert (found.var(0).mean() / wanted.var(0).mean()).item() == pytest.approx(1, abs=0.3)
+
+
+def test_compiled_and_lazy_parts_are_refused_or_left_out_by_name():
+    dropping = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Dropout(0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.script(dropping)
+    with pytest.raises(ValueError, match=r"no dropout .*random in its training is .*Script"):
+        select_batch(script, points(N, 4), 3)
+    with pytest.warns(UserWarning, match=r"`0` \(RecursiveScriptModule\).*random in training"):
+        select_batch(nn.Sequential(script, nn.Dropout(0.1), nn.Linear(32, 1)), points(N, 4), 3)
+    lazy = nn.Sequential(nn.LazyLinear(8), nn.Dropout(0.5), nn.Linear(8, 1))
+    with pytest.raises(ValueError, match="layers without weights yet .*'0.weight' is lazy"):
+        select_batch(lazy, points(N, 4), 3)
+
+
 def test_models_without_anything_else_random_are_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -562,6 +616,8 @@ def test_logits_and_probabilities_in_any_wrapping_are_the_same_beliefs(name):
         (lambda y: y.unsqueeze(2), r"shape \(4, 1\) for each point"),
         (lambda y: y.mean(), "gives one number for"),
         (lambda y: y.T, "gives 4 rows for"),
+        (lambda y: [*y.unbind(1)], "a list of 4 parts: give outputs="),
+        (lambda y: None, "returns a NoneType"),
         (lambda y: y * torch.nan, "row 0 of the pool gives predictions that are NaN"),
     ],
 )
@@ -574,6 +630,35 @@ def test_answers_that_may_mean_several_things_are_refused_in_one_sentence(answer
     with pytest.raises(ValueError, match=says) as refusal:
         select_batch(model, points(N, 4), 3)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi_label_classification"])
+def test_numbers_that_the_models_own_configuration_says_are_no_logits_are_asked_about(kind):
+    model = seeded(Net, lambda m, h: m.drop(h), c=3, drop=nn.Dropout(0.5))
+    model.config = SimpleNamespace(problem_type=kind, num_labels=3)
+    for given in (model, [model, model]):
+        with pytest.raises(ValueError, match=f"config.problem_type is '{kind}'.*say outputs="):
+            select_batch(given, points(N, 4), 3)
+    assert prepare(model, points(N, 4), outputs="values", n_masks=J).predictions.min() < 0
+
+
+def test_an_ensemble_does_not_mix_logits_and_probabilities():
+    logits = [seeded(nn.Linear, 4, 3), nn.Linear(4, 3)]
+    ended = [nn.Sequential(one, nn.Softmax(1)) for one in logits]
+    x = 3 * points(N, 4)
+    with pytest.raises(ValueError, match="some of the samples are probabilities .* others are not"):
+        prepare([logits[0], ended[1]], x)
+    torch.testing.assert_close(prepare(ended, x).predictions, prepare(logits, x).predictions)
+
+
+def test_a_model_that_squeezes_takes_a_last_batch_of_one():
+    class Squeezed(Net):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+    x = points(N, 4)
+    found = prepare(seeded(Squeezed), x, at_once=N - 1, n_masks=J).predictions
+    torch.testing.assert_close(found, prepare(seeded(Net), x, n_masks=J).predictions)
 
 
 def test_outputs_says_what_several_numbers_are():
@@ -676,6 +761,13 @@ def test_the_callers_random_numbers_go_on_as_if_nothing_had_run():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_weights_that_a_pass_changes_in_place_are_as_before():
+    model = nn.Sequential(seeded(nn.Embedding, 9, 8, max_norm=0.1), nn.Dropout(), nn.Linear(8, 1))
+    before = model[0].weight.clone()
+    select_batch(model, torch.arange(9), 3)
+    assert torch.equal(model[0].weight, before) and isinstance(model[0].weight, nn.Parameter)
 
 
 def test_caches_and_statistics_of_the_model_are_as_before():
