@@ -217,9 +217,8 @@ def checked_noise(noise: float | None) -> float | None:
     try:
         noise = float(noise)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"the noise is {noise!r}, wanted a number: the variance of a label") from (
-            None
-        )
+        said = f"the noise is {noise!r}, wanted a number: the variance of a label"
+        raise ValueError(said) from None
     check_nuggets(noise, 0.0)
     return noise
 
@@ -232,7 +231,7 @@ def as_weights(weights: Sequence[float] | np.ndarray | Tensor) -> Float[Tensor, 
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
             f"the weights are a {type(weights).__name__}, wanted a number a point"
-        ) from (None)
+        ) from None
     if found.numel() != max(found.shape, default=0):
         raise ValueError(f"the weights have shape {list(found.shape)}, wanted a number a point")
     return found.flatten()
