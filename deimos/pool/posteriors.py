@@ -59,13 +59,7 @@ def predictions_of(
             if not n:
                 continue
             block = posterior(points).cpu()
-            wrong = ~block.isfinite().all(2).all(0)
-            if wrong.any():
-                first = done + wrong.int().argmax().item()
-                raise ValueError(
-                    f"{name_of(first)} gives predictions that are NaN or infinite: see that its "
-                    f"values, and the model's weights, are finite"
-                )
+            check_block(block, lambda i, done=done: name_of(done + i))
             if i < CHECKED:
                 earlier = check_places(posterior, points, block, earlier)
             if found is None:
@@ -86,6 +80,16 @@ def predictions_of(
     found = found[:, :done]
     check_variation(found)
     return finished(found, outputs)
+
+
+def check_block(block: Float[Tensor, "J n c"], name_of: Callable[[int], str]) -> None:
+    """ValueError names the first point whose predictions are no numbers."""
+    wrong = ~block.isfinite().all(2).all(0)
+    if wrong.any():
+        raise ValueError(
+            f"{name_of(int(wrong.int().argmax()))} gives predictions that are NaN or infinite: see "
+            f"that its values, and the model's weights, are finite"
+        )
 
 
 def check_places(

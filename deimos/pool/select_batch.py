@@ -105,30 +105,23 @@ def select_batch(
 ) -> Selection:
     """The `batch_size` points of the pool whose labels would shrink the model's covariance most.
 
-    `model` is an `nn.Module` with dropout, or a sequence of models, an ensemble. With `predict`, a
-    function from a batch to predictions [J n c] of the same J samples whatever the batch, it is not
-    called and may be None.
+    `model` is an `nn.Module` with dropout, or a sequence of models, an ensemble. `predict` in its
+    place is a function from a batch to predictions [J n c] of the same J samples for every batch.
+    `pool` is an array, a row a point, a Dataset, or an iterable of batches. Of a tuple the first
+    part is the input, of a dict what `forward` has arguments for; `part` says it otherwise. Points
+    at the positions `labelled`, or where a mask `labelled` is true, count and are not picked.
 
-    `pool` is an array or a tensor, a row a point, a Dataset, or an iterable of batches such as a
-    DataLoader gives. Of a tuple the first part is the input, of a dict what `forward` has arguments
-    for; `part` says it otherwise. It is read once. The points at the positions `labelled`, or for
-    which a mask `labelled` is true, count in the covariance and are not picked.
+    Every point matters as much, unless `weights` has a number from 0 for each, or `target` is
+    another pool, which matters instead; with both, the target's points weigh 1. `sample` draws so
+    many points of the pool, at random. `trunk` makes of inputs what `model` takes, without dropout
+    and once a point; that of an `nn.Sequential` is found. `outputs`, a function, makes predictions
+    [n c] of the model's answer, or says that its numbers are "values", "logits" or "probabilities":
+    else one is a value, and several are logits unless they are probabilities. `noise` is τ⁻¹, by
+    default a share of the mean variance (App. E). With fewer masks than `enough_masks` says, the
+    last picks are little more than random. Model, pool and random numbers are left as they were.
 
-    Every point matters as much, unless `weights` has a number from 0 for each point of the pool, or
-    `target` another pool: of points that matter instead, and cannot be picked. With both, the
-    target's points weigh 1. `sample` draws so many points of the pool, at random, to pick from.
-
-    `model` takes inputs, or what `trunk` makes of them: the trunk is without dropout and runs once
-    a point; that of an `nn.Sequential` is found. `outputs` is a function from what the model
-    returns to predictions [n c], or says of several numbers a point that they are "values",
-    "logits" or "probabilities": unless given, one number is a value, and several are logits if they
-    are not probabilities yet. `noise` is τ⁻¹, by default a share of the mean variance (App. E).
-    `n_masks` masks have that many independent things to tell, less one, and a label in c classes
-    takes c − 1 of them: with fewer masks than `enough_masks` says, the last picks are little more
-    than random. The model, the pool and the random numbers of the caller are left as they were.
-
-    Raises ValueError if the model has no dropout, if it is random beside it, if anything is not
-    what it must be for this, or may be understood in two ways, or the pool has too few points.
+    ValueError if nothing drops, if something is random beside it, if anything may be understood in
+    two ways, or if the pool has too few points.
     """
     whole_number(batch_size, "the batch size")
     return prepare(

@@ -133,9 +133,9 @@ def in_training_too(
         except Exception as error:
             failed = failing(error, in_training)
             if failed is None:
-                plan.unseen.append(f"the model ({why(error)})")
+                plan.unseen.append(f"the model ({in_few_words(error)})")
                 return [], set()
-            plan.unseen.append(f"{named(failed, modules)} ({why(error)})")
+            plan.unseen.append(f"{named(failed, modules)} ({in_few_words(error)})")
             in_training -= with_parts(failed)
             continue
         sources = {part: name for part, name in drawn if part in in_training}
@@ -174,7 +174,7 @@ def failing(error: BaseException, among: set[nn.Module]) -> nn.Module | None:
     return found
 
 
-def why(error: BaseException) -> str:
+def in_few_words(error: BaseException) -> str:
     """An error in a few words."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:80]}"
 
