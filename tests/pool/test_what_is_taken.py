@@ -136,7 +136,9 @@ def in_place():
 
 def normalised():
     model = net(lambda m, h: m.drop(m.norm(h)), norm=nn.BatchNorm1d(32))
-    found = [prepare(copy.deepcopy(model).train(on), X, n_masks=6).predictions for on in (True, False)]
+    found = [
+        prepare(copy.deepcopy(model).train(on), X, n_masks=6).predictions for on in (True, False)
+    ]
     assert torch.equal(*found)
 
 
