@@ -5,7 +5,7 @@ a function that gives samples of predictions. The points whose variance counts a
 unless weights or a target population say otherwise (the paper's D_samp, which may be any).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from deimos.acquisition.checks import (
     Whole,
@@ -25,25 +24,11 @@ from deimos.acquisition.checks import (
 from deimos.acquisition.fast_selection import select_with_gains
 from deimos.models.mc_dropout import mean_variance
 from deimos.pool.answers import Outputs, check_outputs, check_problem
-from deimos.pool.batches import (
-    Pool,
-    PoolPoints,
-    as_pool,
-    batches,
-    check_items,
-    count_points,
-    equal,
-    is_array,
-    is_data_set,
-    length,
-)
-from deimos.pool.posteriors import (
-    Posterior,
-    of_ensemble,
-    of_function,
-    predictions_of,
-    randomness_as_before,
-)
+from deimos.pool.batch_points import PoolPoints
+from deimos.pool.batches import Pool, as_pool, length
+from deimos.pool.model_calls import randomness_as_before
+from deimos.pool.posteriors import Posterior, of_ensemble, of_function, predictions_of
+from deimos.pool.reading import Reading
 from deimos.pool.shared_masks import DropoutPosterior
 
 # Of σ̄², in regression τ⁻¹ and in classification τ_s⁻¹: amid App. E's ranges
@@ -177,7 +162,7 @@ def prepare(
 
 
 def predict_all(
-    parts: Sequence["Reading"], posterior: Posterior, outputs: Outputs, lengths: list[int | None]
+    parts: Sequence[Reading], posterior: Posterior, outputs: Outputs, lengths: list[int | None]
 ) -> Float[Tensor, "J S c"]:
     """Predictions of all points of the pool, and of the target after it; each is read once."""
     pool = parts[0]
@@ -229,49 +214,6 @@ def as_weights(weights: Sequence[float] | np.ndarray | Tensor) -> Float[Tensor, 
     if found.numel() != max(found.shape, default=0):
         raise ValueError(f"the weights have shape {list(found.shape)}, wanted a number a point")
     return found.flatten()
-
-
-class Reading:
-    """The inputs of a pool, once; and the first again, to see that they are the same."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        at_once: int | None,
-        rows: Int[np.ndarray, " n"] | None,
-        model: nn.Module | None,
-        part: str | int | None,
-    ):
-        self.pool, self.rows, self.how = pool, rows, (at_once, rows, model, part)
-        self.size, self.first = 0, None
-        check_items(pool, model, part)
-
-    def __iter__(self) -> Iterator[PoolPoints]:
-        for points in batches(self.pool, *self.how):
-            self.first = points if self.first is None else self.first
-            self.size += count_points(points)
-            yield points
-
-    def check_again(self) -> None:
-        """ValueError if the pool begins otherwise the second time: its order is not fixed."""
-        if self.first is None or not rereadable(self.pool):
-            return
-        again = next(iter(batches(self.pool, *self.how)), None)
-        if again is not None and not equal(self.first, again):
-            raise ValueError(
-                "the pool gives other points when it is read again, so that positions mean "
-                "nothing, or its points are random: give it a fixed order and no augmentation"
-            )
-
-
-def rereadable(pool: Pool) -> bool:
-    """True of an iterable that may begin anew, and of nothing that is known to be fixed."""
-    if type(pool) is DataLoader:
-        return not hasattr(pool.dataset, "__getitem__") or not hasattr(pool.dataset, "__len__")
-    pool = as_pool(pool)
-    if is_array(pool) or is_data_set(pool) or isinstance(pool, list | tuple):
-        return False
-    return iter(pool) is not pool
 
 
 def posterior_of(
