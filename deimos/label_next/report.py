@@ -50,26 +50,8 @@ def report_page(
 ) -> str:
     """The report as HTML. `x` are the picked points, `about` what was set, `understood` what was
     read as what."""
-    b, share = len(picks), found.share()
+    b = len(picks)
     half = next(i for i in range(1, b + 1) if sum(found.gains[:i]) >= sum(found.gains) / 2)
-    worse = found.score <= found.naive if found.metric == "accuracy" else found.score >= found.naive
-    always = "the commonest class" if found.metric == "accuracy" else "the mean"
-    warning = (
-        f'<p class="warn">On the held-out points the model is no better than always saying '
-        f"{always}. What it is unsure of then says little: label a random batch first, or look at "
-        f"the labels.</p>"
-        if worse
-        else ""
-    )
-    removes, *others = found.comparisons
-    numbers = [
-        (f"{found.score:.3g}", f"validation {found.metric} on {found.n_validation} held out"),
-        (f"{found.naive:.3g}", f"always saying {always}"),
-        (f"{removes.picked:.0%}", f"of the variance goes, expects the model ({removes.random:.0%} "
-         "with a random batch)"),
-        (f"{share[-1]:.1%}", f"of the first pick's improvement is what pick {b} adds"),
-    ]  # fmt: skip
-    told = "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in numbers)
     rows = [(c.name, f"{c.picked:.3g}", f"{c.random:.3g}") for c in found.comparisons]
     return "\n".join(
         [
@@ -80,7 +62,7 @@ def report_page(
             "most lower the model's variance, summed over all the points that matter, given the "
             "labels of the picks before it.</p>",
             *["<h2>What was read as what</h2>", html_table([("", ""), *escaped(understood)])],
-            f'<div class="numbers">{told}</div>{warning}',
+            f'<div class="numbers">{numbers_in_boxes(found, b)}</div>{warning(found)}',
             "<h2>How much each pick adds, and where the picks lie</h2><p>Half of the batch's "
             f"expected improvement is that of its first {half}. Stop where a pick adds too little "
             "for the price of its label.</p>",
@@ -99,6 +81,36 @@ def report_page(
             "</footer></html>",
         ]
     )
+
+
+def always_saying(found: Round) -> str:
+    """Answer of a model that has learnt nothing."""
+    return "the commonest class" if found.metric == "accuracy" else "the mean"
+
+
+def warning(found: Round) -> str:
+    """A paragraph if the model is no better than one that has learnt nothing."""
+    worse = found.score <= found.naive if found.metric == "accuracy" else found.score >= found.naive
+    if not worse:
+        return ""
+    return (
+        f'<p class="warn">On the held-out points the model is no better than always saying '
+        f"{always_saying(found)}. What it is unsure of then says little: label a random batch "
+        f"first, or look at the labels.</p>"
+    )
+
+
+def numbers_in_boxes(found: Round, b: int) -> str:
+    """The round in four numbers."""
+    removes = found.comparisons[0]
+    numbers = [
+        (f"{found.score:.3g}", f"validation {found.metric} on {found.n_validation} held out"),
+        (f"{found.naive:.3g}", f"always saying {always_saying(found)}"),
+        (f"{removes.picked:.0%}", f"of the variance goes, expects the model ({removes.random:.0%} "
+         "with a random batch)"),
+        (f"{found.share()[-1]:.1%}", f"of the first pick's improvement is what pick {b} adds"),
+    ]  # fmt: skip
+    return "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in numbers)
 
 
 def gallery(found: Round, picks: pd.DataFrame, pool: Points, x: Tensor) -> list[str]:

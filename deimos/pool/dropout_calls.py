@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 SELU = 1.7580993408473766  # −α' of alpha dropout: what a dropped unit is set to
-HIDDEN = (__name__, "torch.overrides", "torch.utils._python_dispatch", "deimos.pool.watching")
+OURS = "deimos.pool.observing", "deimos.pool.watching"
+HIDDEN = (__name__, "torch.overrides", "torch.utils._python_dispatch", *OURS)
 Site = tuple[nn.Module | None, tuple[tuple[CodeType, int], ...]]  # a module, and lines in it
 
 

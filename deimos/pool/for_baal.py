@@ -24,8 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from deimos.acquisition.checks import whole_number
 from deimos.acquisition.fast_selection import improvements, select
 from deimos.pool.answers import main_part
-from deimos.pool.batches import batches, inputs
-from deimos.pool.posteriors import check_variation, predictions_of, randomness_as_before
+from deimos.pool.batch_inputs import inputs
+from deimos.pool.batches import batches
+from deimos.pool.model_calls import randomness_as_before
+from deimos.pool.posteriors import check_variation, predictions_of
 from deimos.pool.select_batch import usual_noise
 from deimos.pool.shared_masks import DropoutPosterior
 

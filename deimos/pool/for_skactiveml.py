@@ -73,6 +73,23 @@ class PoolStrategy(SingleAnnotatorPoolQueryStrategy):
             X, first, n = np.concatenate([X, rows]), len(X), len(rows)
         else:
             first, n = 0, len(X)
+        predictions = self.asked_of(clf, X)
+        noise = self.noise
+        if noise is None:
+            noise = 0.0 if self.smoothing else usual_noise(predictions)
+        asked = torch.as_tensor(mapping)
+        picked = select(predictions, asked, batch_size, noise, self.smoothing)
+        if not return_utilities:
+            return picked.numpy() - first
+        utilities = np.full((batch_size, n), np.nan)
+        for step, row in enumerate(utilities):  # what is left after the picks before it
+            left = asked[~torch.isin(asked, picked[:step])]
+            values = improvements(predictions, left, picked[:step], noise, self.smoothing)
+            row[left.numpy() - first] = values.numpy()
+        return picked.numpy() - first, utilities
+
+    def asked_of(self, clf: Any, X: np.ndarray) -> Tensor:
+        """The predictions [J S c]; ValueError if they are of another shape, or not what is due."""
         predictions = torch.as_tensor(self.predict(clf, X))
         if predictions.dim() != 3 or predictions.shape[1] != len(X):
             raise ValueError(
@@ -82,16 +99,4 @@ class PoolStrategy(SingleAnnotatorPoolQueryStrategy):
         again = of_function(lambda rows: self.predict(clf, X[rows.numpy()]))
         check_places(again, torch.arange(len(X)), predictions)
         check_variation(predictions)
-        noise = self.noise
-        if noise is None:
-            noise = 0.0 if self.smoothing else usual_noise(predictions)
-        asked = torch.as_tensor(mapping)
-        picked = select(predictions, asked, batch_size, noise, self.smoothing)
-        if not return_utilities:
-            return picked.numpy() - first
-        utilities = np.full((batch_size, n), np.nan)
-        for step, row in enumerate(utilities):
-            left = asked[~torch.isin(asked, picked[:step])]
-            values = improvements(predictions, left, picked[:step], noise, self.smoothing)
-            row[left.numpy() - first] = values.numpy()
-        return picked.numpy() - first, utilities
+        return predictions

@@ -7,29 +7,25 @@ at other places of other batches, the answers must be the same, and they must va
 Axes:  J samples of the function · n points in a batch · S points · c outputs (1 in regression)
 """
 
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from deimos.pool.answers import Outputs, finished, real_numbers
-from deimos.pool.batches import (
+from deimos.pool.batch_points import (
     PoolPoints,
     as_batches,
     call,
     count_points,
     joined,
     mapped,
-    of_points,
     take,
 )
-from deimos.pool.watching import agree, as_before
+from deimos.pool.model_calls import bare, brought_to, check_has_weights, explain_model_errors
+from deimos.pool.observing import agree, as_before
 from deimos.progress import progress
 
 Posterior = Callable[[PoolPoints], Float[Tensor, "J n c"]]
@@ -59,13 +55,7 @@ def predictions_of(
             if not n:
                 continue
             block = posterior(points).cpu()
-            wrong = ~block.isfinite().all(2).all(0)
-            if wrong.any():
-                first = done + wrong.int().argmax().item()
-                raise ValueError(
-                    f"{name_of(first)} gives predictions that are NaN or infinite: see that its "
-                    f"values, and the model's weights, are finite"
-                )
+            check_block(block, lambda i, done=done: name_of(done + i))
             if i < CHECKED:
                 earlier = check_places(posterior, points, block, earlier)
             if found is None:
@@ -86,6 +76,16 @@ def predictions_of(
     found = found[:, :done]
     check_variation(found)
     return finished(found, outputs)
+
+
+def check_block(block: Float[Tensor, "J n c"], name_of: Callable[[int], str]) -> None:
+    """ValueError names the first point whose predictions are no numbers."""
+    wrong = ~block.isfinite().all(2).all(0)
+    if wrong.any():
+        raise ValueError(
+            f"{name_of(int(wrong.int().argmax()))} gives predictions that are NaN or infinite: see "
+            f"that its values, and the model's weights, are finite"
+        )
 
 
 def check_places(
@@ -192,91 +192,3 @@ def of_function(predict: Callable[[PoolPoints], Any]) -> Posterior:
         return y.float() if y.element_size() < 4 else y
 
     return posterior
-
-
-def bare(model: Any) -> Any:
-    """The model inside torch.compile's wrapper, or that of several GPUs."""
-    for kind, inner in (("OptimizedModule", "_orig_mod"), ("DataParallel", "module"),
-                        ("DistributedDataParallel", "module")):  # fmt: skip
-        if type(model).__name__ == kind:
-            return bare(getattr(model, inner))
-    return model
-
-
-def check_has_weights(model: nn.Module) -> None:
-    """ValueError for lazy layers: a first call would draw their weights at random."""
-    lazy = [name for name, weight in model.named_parameters() if is_lazy(weight)]
-    if lazy:
-        raise ValueError(
-            f"{type(model).__name__} has layers without weights yet ({lazy[0]!r} is lazy): train "
-            f"it, or load its weights, first"
-        )
-
-
-def brought_to(model: nn.Module, points: PoolPoints) -> PoolPoints:
-    """The points where the model's weights are; numbers with a point in the weights' precision.
-
-    ValueError if most of the points that differ are one and the same in that precision.
-    """
-    weight = next((w for w in model.parameters() if w.is_floating_point()), None)
-    if weight is None:
-        return points
-
-    def brought(x: Tensor) -> Tensor:
-        y = x.to(weight.device, weight.dtype if x.is_floating_point() else None)
-        if x.dtype == torch.float64 and y.dtype == torch.float32 and len(x) > 1:
-            differ, still = ((t[1:] != t[:-1]).flatten(1).any(1) for t in (x, y))
-            if still.sum() < differ.sum() / 2:
-                raise ValueError(
-                    f"most of the pool's points differ too little for {type(model).__name__}, "
-                    f"whose precision is single: take each feature's smallest number away from it, "
-                    f"as in training"
-                )
-        return y
-
-    return mapped(brought, points)
-
-
-@contextmanager
-def explain_model_errors(points: PoolPoints, name: str = "the model") -> Iterator[None]:
-    """Turn the model's error on inputs that it cannot take into one sentence."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (
-        RuntimeError,
-        TypeError,
-        LookupError,
-        AssertionError,
-        AttributeError,
-        ValueError,
-    ) as error:
-        if isinstance(error, ValueError) and is_own(error):
-            raise
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        shapes = " and ".join(f"{x.dtype} of shape {tuple(x.shape[1:])}" for x in of_points(points))
-        raise ValueError(
-            f"{name} does not take the pool's points, {shapes} each ({why}): give it what it was "
-            f"trained on, in batches: an array of all points, or a DataLoader"
-        ) from error
-
-
-def is_own(error: BaseException) -> bool:
-    """True of an error that was raised here, and not in the model."""
-    step = error.__traceback__
-    while step.tb_next is not None:
-        step = step.tb_next
-    return step.tb_frame.f_globals.get("__name__", "").startswith("deimos.")
-
-
-@contextmanager
-def randomness_as_before() -> Iterator[None]:
-    """The caller's random numbers, of torch, numpy and Python, go on as if nothing had run."""
-    mine = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(mine[0])
-        np.random.set_state(mine[1])

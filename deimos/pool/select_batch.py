@@ -5,7 +5,7 @@ a function that gives samples of predictions. The points whose variance counts a
 unless weights or a target population say otherwise (the paper's D_samp, which may be any).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from deimos.acquisition.checks import (
     Whole,
@@ -25,25 +24,11 @@ from deimos.acquisition.checks import (
 from deimos.acquisition.fast_selection import select_with_gains
 from deimos.models.mc_dropout import mean_variance
 from deimos.pool.answers import Outputs, check_outputs, check_problem
-from deimos.pool.batches import (
-    Pool,
-    PoolPoints,
-    as_pool,
-    batches,
-    check_items,
-    count_points,
-    equal,
-    is_array,
-    is_data_set,
-    length,
-)
-from deimos.pool.posteriors import (
-    Posterior,
-    of_ensemble,
-    of_function,
-    predictions_of,
-    randomness_as_before,
-)
+from deimos.pool.batch_points import PoolPoints
+from deimos.pool.batches import Pool, as_pool, length
+from deimos.pool.model_calls import randomness_as_before
+from deimos.pool.posteriors import Posterior, of_ensemble, of_function, predictions_of
+from deimos.pool.reading import Reading
 from deimos.pool.shared_masks import DropoutPosterior
 
 # Of σ̄², in regression τ⁻¹ and in classification τ_s⁻¹: amid App. E's ranges
@@ -105,30 +90,23 @@ def select_batch(
 ) -> Selection:
     """The `batch_size` points of the pool whose labels would shrink the model's covariance most.
 
-    `model` is an `nn.Module` with dropout, or a sequence of models, an ensemble. With `predict`, a
-    function from a batch to predictions [J n c] of the same J samples whatever the batch, it is not
-    called and may be None.
+    `model` is an `nn.Module` with dropout, or a sequence of models, an ensemble. `predict` in its
+    place is a function from a batch to predictions [J n c] of the same J samples for every batch.
+    `pool` is an array, a row a point, a Dataset, or an iterable of batches. Of a tuple the first
+    part is the input, of a dict what `forward` has arguments for; `part` says it otherwise. Points
+    at the positions `labelled`, or where a mask `labelled` is true, count and are not picked.
 
-    `pool` is an array or a tensor, a row a point, a Dataset, or an iterable of batches such as a
-    DataLoader gives. Of a tuple the first part is the input, of a dict what `forward` has arguments
-    for; `part` says it otherwise. It is read once. The points at the positions `labelled`, or for
-    which a mask `labelled` is true, count in the covariance and are not picked.
+    Every point matters as much, unless `weights` has a number from 0 for each, or `target` is
+    another pool, which matters instead; with both, the target's points weigh 1. `sample` draws so
+    many points of the pool, at random. `trunk` makes of inputs what `model` takes, without dropout
+    and once a point; that of an `nn.Sequential` is found. `outputs`, a function, makes predictions
+    [n c] of the model's answer, or says that its numbers are "values", "logits" or "probabilities":
+    else one is a value, and several are logits unless they are probabilities. `noise` is τ⁻¹, by
+    default a share of the mean variance (App. E). With fewer masks than `enough_masks` says, the
+    last picks are little more than random. Model, pool and random numbers are left as they were.
 
-    Every point matters as much, unless `weights` has a number from 0 for each point of the pool, or
-    `target` another pool: of points that matter instead, and cannot be picked. With both, the
-    target's points weigh 1. `sample` draws so many points of the pool, at random, to pick from.
-
-    `model` takes inputs, or what `trunk` makes of them: the trunk is without dropout and runs once
-    a point; that of an `nn.Sequential` is found. `outputs` is a function from what the model
-    returns to predictions [n c], or says of several numbers a point that they are "values",
-    "logits" or "probabilities": unless given, one number is a value, and several are logits if they
-    are not probabilities yet. `noise` is τ⁻¹, by default a share of the mean variance (App. E).
-    `n_masks` masks have that many independent things to tell, less one, and a label in c classes
-    takes c − 1 of them: with fewer masks than `enough_masks` says, the last picks are little more
-    than random. The model, the pool and the random numbers of the caller are left as they were.
-
-    Raises ValueError if the model has no dropout, if it is random beside it, if anything is not
-    what it must be for this, or may be understood in two ways, or the pool has too few points.
+    ValueError if nothing drops, if something is random beside it, if anything may be understood in
+    two ways, or if the pool has too few points.
     """
     whole_number(batch_size, "the batch size")
     return prepare(
@@ -184,7 +162,7 @@ def prepare(
 
 
 def predict_all(
-    parts: Sequence["Reading"], posterior: Posterior, outputs: Outputs, lengths: list[int | None]
+    parts: Sequence[Reading], posterior: Posterior, outputs: Outputs, lengths: list[int | None]
 ) -> Float[Tensor, "J S c"]:
     """Predictions of all points of the pool, and of the target after it; each is read once."""
     pool = parts[0]
@@ -235,49 +213,6 @@ def as_weights(weights: Sequence[float] | np.ndarray | Tensor) -> Float[Tensor, 
     if found.numel() != max(found.shape, default=0):
         raise ValueError(f"the weights have shape {list(found.shape)}, wanted a number a point")
     return found.flatten()
-
-
-class Reading:
-    """The inputs of a pool, once; and the first again, to see that they are the same."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        at_once: int | None,
-        rows: Int[np.ndarray, " n"] | None,
-        model: nn.Module | None,
-        part: str | int | None,
-    ):
-        self.pool, self.rows, self.how = pool, rows, (at_once, rows, model, part)
-        self.size, self.first = 0, None
-        check_items(pool, model, part)
-
-    def __iter__(self) -> Iterator[PoolPoints]:
-        for points in batches(self.pool, *self.how):
-            self.first = points if self.first is None else self.first
-            self.size += count_points(points)
-            yield points
-
-    def check_again(self) -> None:
-        """ValueError if the pool begins otherwise the second time: its order is not fixed."""
-        if self.first is None or not rereadable(self.pool):
-            return
-        again = next(iter(batches(self.pool, *self.how)), None)
-        if again is not None and not equal(self.first, again):
-            raise ValueError(
-                "the pool gives other points when it is read again, so that positions mean "
-                "nothing, or its points are random: give it a fixed order and no augmentation"
-            )
-
-
-def rereadable(pool: Pool) -> bool:
-    """True of an iterable that may begin anew, and of nothing that is known to be fixed."""
-    if type(pool) is DataLoader:
-        return not hasattr(pool.dataset, "__getitem__") or not hasattr(pool.dataset, "__len__")
-    pool = as_pool(pool)
-    if is_array(pool) or is_data_set(pool) or isinstance(pool, list | tuple):
-        return False
-    return iter(pool) is not pool
 
 
 def posterior_of(

@@ -7,10 +7,9 @@ are drawn when the first batch comes to a dropout function, and kept.
 Axes:  J dropout masks · S points · c outputs (1 in regression)
 """
 
-import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,16 +20,19 @@ from deimos.acquisition.cores import one_thread
 from deimos.models.networks import Network
 from deimos.pool import watching
 from deimos.pool.answers import Outputs, real_numbers
-from deimos.pool.batches import PoolPoints, call, count_points, mapped, of_points, take
+from deimos.pool.batch_points import PoolPoints, call, count_points, mapped, of_points
 from deimos.pool.dropout_calls import Call, DropoutCalls, Site
-from deimos.pool.posteriors import (
+from deimos.pool.model_calls import (
     bare,
     brought_to,
     check_has_weights,
     explain_model_errors,
-    predictions_of,
+    uncompiled,
 )
-from deimos.pool.watching import Plan, agree, as_before
+from deimos.pool.observing import Observed, agree, as_before
+from deimos.pool.posteriors import predictions_of
+from deimos.pool.trunk_and_head import head_with_dropout, split_trunk_and_head
+from deimos.pool.watching import Plan
 
 SMALL = 2**20  # weights of a head whose passes are too short for several cores
 Masks = dict[tuple[Site, int], Tensor]  # by line, and how often it was passed before in a pass
@@ -175,7 +177,7 @@ class DropoutPosterior:
             plan.training |= self.plan.training
             plan.off &= self.plan.off
         elif self.trunk is None:
-            with as_before(self.modules, plan.training), watching.Observed():
+            with as_before(self.modules, plan.training), Observed():
                 parts = split_trunk_and_head(self.model, plan, points)
             self.trunk, self.head = parts
         self.plan = plan
@@ -231,49 +233,3 @@ def check_dropout(plan: Plan, modules: list[nn.Module], name: str, trunk: Any) -
         )
     if isinstance(trunk, nn.Module) and plan.modules() & set(trunk.modules()):
         raise ValueError("the trunk has a dropout layer: cut it before the first of them")
-
-
-def split_trunk_and_head(
-    model: nn.Module, plan: Plan, points: PoolPoints
-) -> tuple[nn.Module | None, nn.Module]:
-    """Split a model into what runs once a point and once a mask, where that is certain.
-
-    The layers of an `nn.Sequential` before the first that drops are a trunk, if both parts, one
-    after the other, give for a few points what the model gives.
-    """
-    layers, few = flat_layers(model), take(points, torch.arange(8))
-    drops = [bool(plan.modules() & set(layer.modules())) for layer in layers]
-    first = drops.index(True) if True in drops else 0
-    if not first or not isinstance(points, Tensor):
-        return None, model
-    trunk, head = nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
-    features = trunk(few.clone())
-    if not isinstance(features, Tensor) or len(features) != len(few):
-        return None, model
-    both, whole = head(features), model(few.clone())
-    if isinstance(both, Tensor) and torch.allclose(both, whole, rtol=1e-4, equal_nan=True):
-        return trunk, head
-    return None, model
-
-
-def flat_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of nested `nn.Sequential`s one after the other; any other module is one layer."""
-    if type(model) is not nn.Sequential or model._forward_hooks or model._forward_pre_hooks:
-        return [model]
-    return [layer for part in model for layer in flat_layers(part)]
-
-
-def head_with_dropout(network: Network) -> nn.Sequential:
-    """The head of one of the paper's networks, with its dropout as layers."""
-    parts = [(nn.Dropout(network.p).eval(), dense, nn.ReLU()) for dense in network.dense]
-    return nn.Sequential(*[layer for part in parts for layer in part][:-1])
-
-
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """Compiled layers run as they are written, so that their dropout can be seen."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield

@@ -18,11 +18,17 @@ CLAIM = "The picked batch brings more accuracy than a random one of its size"
 POOL = (
     "select_batch",
     "batches",
+    "batch_inputs",
+    "batch_points",
+    "reading",
     "answers",
     "posteriors",
+    "model_calls",
+    "trunk_and_head",
     "shared_masks",
     "dropout_calls",
     "watching",
+    "observing",
 )
 MODULES = (*(f"pool/{name}" for name in POOL), "studies/batch_worth")  # beside the science
 

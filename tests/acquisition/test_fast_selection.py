@@ -179,9 +179,9 @@ def test_a_hundred_classes_are_picked_from_and_gain_as_the_dense_twin_says(rng, 
 
 @pytest.mark.parametrize("c", [1, 3, 20, 60])
 def test_the_batch_is_the_same_to_the_last_bit_on_any_number_of_cores(rng, monkeypatch, c):
-    monkeypatch.setattr(mask_space, "PART", 60)
-    predictions = predicted(rng, 30, 90, c, c > 1)
-    weights, candidates = torch.rand(90, dtype=torch.float64), torch.arange(5, 85)
+    monkeypatch.setattr(mask_space, "PART", 48)
+    predictions = predicted(rng, 30, 96, c, c > 1)
+    weights, candidates = torch.from_numpy(rng.random(96)), torch.arange(5, 91)
     before, found = torch.get_num_threads(), []
     try:
         for n in (1, 2, 3):

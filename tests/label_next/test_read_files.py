@@ -228,7 +228,7 @@ PLAIN = 'id,a,label\n007,1.5,cat\ns 2,2.5,"a, b"\n'
         PLAIN.encode("utf-16"),
         PLAIN.replace("\n", "\r\n").encode(),
         PLAIN.replace("\n", "\r").encode(),
-        gzip.compress(PLAIN.encode()),
+        gzip.compress(PLAIN.encode(), mtime=0),
         PLAIN.replace("\n", "\n\n").encode(),
         PLAIN.replace("\n", ",\n").encode(),  # Excel's empty last column
         (PLAIN + ",,\n,,\n").encode(),  # and empty last rows
@@ -270,7 +270,7 @@ def zipped(*names):
         (b"\x80\x04\x95" + bytes(9), "is a pickle, which is never opened"),
         (b"\x89HDF\r\n" + bytes(9), "is an HDF5 file"),
         (b"BZh91AY" + bytes(9), "is packed by bzip2: unpack it"),
-        (gzip.compress(bytes(257) + b"ustar" + bytes(99)), "is a tar archive: unpack it"),
+        (gzip.compress(bytes(257) + b"ustar" + bytes(99), mtime=0), "is a tar archive: unpack it"),
         (b"%PDF-1.7", "is a PDF"),
         (b'{"a": [1, 2]}', "is JSON"),
         (json.dumps([{"a": 1}]).encode(), "is JSON"),

@@ -12,7 +12,7 @@ from deimos.expected_improvement import select
 pytest.importorskip("baal", reason="baal is not there")
 from baal.active import ActiveLearningDataset, ActiveLearningLoop
 from baal.active.heuristics import BALD, Variance
-from baal.bayesian.dropout import MCDropoutModule
+from baal.bayesian.dropout import MCDropoutModule, patch_module
 from baal.modelwrapper import ModelWrapper, TrainingArgs
 from baal.utils.array_utils import to_prob
 
@@ -108,6 +108,16 @@ def test_a_point_that_is_there_twice_is_the_same_in_every_iteration_only_with_sh
     assert np.ptp(shared, axis=0).max() < 1e-6 and np.ptp(shared, axis=2).max() > 0.01
     fresh = ModelWrapper(MCDropoutModule(model), ARGS).predict_on_dataset(twins, iterations=J)
     assert np.ptp(fresh, axis=0).max() > 0.01  # the trap: baal's own masks differ
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_batch_by_itself_meets_the_masks_of_the_whole(patched):
+    x = torch.randn(9, 5, generator=torch.Generator().manual_seed(2))
+    model = patch_module(network(), inplace=False) if patched else network()
+    wrapper = SharedMasks(model, ARGS)
+    whole = wrapper.predict_on_dataset(TensorDataset(x, torch.zeros(9)), iterations=J)
+    batch = wrapper.predict_on_batch([x[3:6], torch.zeros(3)], iterations=J)
+    np.testing.assert_allclose(batch.numpy(), whole[3:6], rtol=1e-4, atol=1e-5)
 
 
 def test_what_it_cannot_use_is_told_in_a_sentence(dataset):

@@ -203,7 +203,7 @@ def test_dropout_between_recurrent_layers_is_shared_and_whole(name):
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_layer_by_layer_is_what_torch_does_in_one(name):
-    from deimos.pool.watching import Observed
+    from deimos.pool.observing import Observed
 
     model, x = RECURRENT[name].eval(), points(N, 5, 4)
     with torch.no_grad():
@@ -303,7 +303,7 @@ def test_models_of_sequences_share_masks_along_whatever_axis_the_points_are(name
     ids=str,
 )
 def test_attention_written_out_is_torchs_own(how):
-    from deimos.pool.watching import Observed
+    from deimos.pool.observing import Observed
 
     q, k, v = points(2, 4, 5, 8), points(2, 4, 5, 8, seed=2), points(2, 4, 5, 8, seed=3)
     if how.get("enable_gqa"):

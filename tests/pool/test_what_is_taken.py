@@ -189,7 +189,7 @@ MODELS = {
     ),
     "`F.scaled_dot_product_attention` with `dropout_p`": select(lambda: seeded(Attention), STEPS),
     "a CNN with drop path, as timm has them": select(
-        lambda: seeded(Residual), points(N, 1, 8, 8)
+        lambda: seeded(Residual), 4 * points(N, 1, 8, 8)
     ),
     "noise of one's own, in training alone": select(
         lambda: net(lambda m, h: m.drop(h + torch.randn_like(h) if m.training else h))
