@@ -121,9 +121,8 @@ notebooks/executed/%.ipynb: notebooks/%.ipynb $(SCIENCE) $(CHOSEN) | $(ENV) ## o
 # Each study names itself; what else its numbers come from stands beside it.
 $(EXECUTED)/01-synthetic-1d.ipynb: $(addprefix deimos/,studies/one_dimension.py)
 $(EXECUTED)/A1-greedy-vs-optimal.ipynb: $(addprefix deimos/,studies/greedy_vs_optimal.py)
-$(EXECUTED)/B1-your-own-pool.ipynb: $(addprefix deimos/,pool/select_batch.py pool/batches.py \
-	pool/answers.py pool/posteriors.py pool/shared_masks.py pool/dropout_calls.py pool/watching.py \
-	studies/batch_worth.py)
+$(EXECUTED)/B1-your-own-pool.ipynb: $(filter-out deimos/pool/for_% deimos/pool/__init__.py,$(wildcard \
+	deimos/pool/*.py)) deimos/studies/batch_worth.py
 
 # 99 reads the record alone, so it is due after any execution, even one that failed.
 $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/*/*.py) $(CHOSEN) \

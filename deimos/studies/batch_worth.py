@@ -3,6 +3,8 @@
 A repeat starts from its own labelled points; all three models of it have the same random streams.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -15,22 +17,12 @@ from deimos.models.networks import Network
 from deimos.tasks.task import Task
 
 CLAIM = "The picked batch brings more accuracy than a random one of its size"
-POOL = (
-    "select_batch",
-    "batches",
-    "batch_inputs",
-    "batch_points",
-    "reading",
-    "answers",
-    "posteriors",
-    "model_calls",
-    "trunk_and_head",
-    "shared_masks",
-    "dropout_calls",
-    "watching",
-    "observing",
+# Beside the science: the pool's modules, but for the adapters to other libraries.
+POOL = sorted((Path(__file__).parents[1] / "pool").glob("[!_]*.py"))
+MODULES = (
+    *(f"pool/{file.stem}" for file in POOL if not file.stem.startswith("for_")),
+    "studies/batch_worth",
 )
-MODULES = (*(f"pool/{name}" for name in POOL), "studies/batch_worth")  # beside the science
 
 
 def first_labels(task: Task, schedule: Schedule, repeat: int) -> Int[Tensor, " N"]:

@@ -29,6 +29,9 @@ TESTED = {  # the test that runs a command, or the same with other files
     "make notebooks/executed/B2-what-matters.ipynb SCALE=paper": (
         "test_make_runs_one_notebook_alone_at_the_scale_asked_for"
     ),
+    "make notebooks/executed/B3-rivals.ipynb SCALE=paper": (
+        "test_make_runs_one_notebook_alone_at_the_scale_asked_for"
+    ),
     "make reproduce ENGINE=ray SCALE=paper GPUS_PER_TASK=0.5": (
         "test_make_gives_ray_the_experiments_that_are_due_together_and_draws_here"
     ),
