@@ -57,39 +57,44 @@ def by_name(
         "deimos_5000": replace(paper, n_candidates=5000),
         "deimos_logits": replace(paper, space="logits"),
         "deimos_forward_backward": replace(paper, acquire=partial(_forward_backward, **nugget)),
+        "epig": Method(_plain(epig), sample, masks="shared", of_classes=True),
         "random": Method(_plain(baselines.random), sample="whole pool", masks=None),
+        **_by_uncertainty(),
+        **_by_features(),
+    }
+
+
+def _by_uncertainty() -> dict[str, Method]:
+    """Methods that look at predictions alone, one by one but for BatchBALD."""
+    joint = Method(_batchbald, masks="shared", of_classes=True)
+    return {
         "max_variance": Method(_plain(baselines.max_variance)),
         "max_entropy": Method(_plain(baselines.max_entropy), of_classes=True),
         "bald": Method(_plain(baselines.bald), of_classes=True),
-        "batchbald": Method(_batchbald, masks="shared", of_classes=True),
-        "batchbald_authors": Method(
-            _plain(batchbald.batchbald_authors), masks="shared", of_classes=True
-        ),
-        "k_center": Method(_k_center, "and labelled", masks=None, features=True),
-        "k_center_authors": Method(
-            partial(_k_center, bounds="authors"), "and labelled", masks=None, features=True
-        ),
         "margin": Method(_plain(baselines.margin), of_classes=True),
-        "epig": Method(_plain(epig), sample, masks="shared", of_classes=True),
-        **{
-            name: Method(
-                partial(_rival, strategy=name),
-                "and labelled",
-                masks="fresh",
-                features=True,
-                of_classes=True,
-            )
-            for name in from_skactiveml.STRATEGIES
-        },
-        "greedy_k_center": Method(
-            _plain(k_center.greedy_k_center), "and labelled", masks=None, features=True
-        ),
+        "batchbald": joint,
+        "batchbald_authors": replace(joint, acquire=_plain(batchbald.batchbald_authors)),
         **{
             f"{kind}_{name}": Method(
                 _plain(partial(sampling, score=score)), of_classes=name != "variance"
             )
             for kind, sampling in SAMPLING.items()
             for name, score in baselines.SCORES.items()
+        },
+    }
+
+
+def _by_features() -> dict[str, Method]:
+    """Methods that look at penultimate activations, and at which points are labelled."""
+    centres = Method(_k_center, "and labelled", masks=None, features=True)
+    rival = Method(_rival, "and labelled", features=True, of_classes=True)
+    return {
+        "k_center": centres,
+        "k_center_authors": replace(centres, acquire=partial(_k_center, bounds="authors")),
+        "greedy_k_center": replace(centres, acquire=_plain(k_center.greedy_k_center)),
+        **{
+            name: replace(rival, acquire=partial(_rival, strategy=name))
+            for name in from_skactiveml.STRATEGIES
         },
     }
 
