@@ -100,7 +100,7 @@ reproduce: ## the paper's notebooks, figures and tables (SCALE, N), then how the
 reproduce: DUE_HERE := $(filter-out $(BEYOND),$(EXPERIMENTS))
 
 .PHONY: beyond
-beyond: ## the notebooks beyond the paper: a pool of your own, and which settings matter
+beyond: ## the notebooks beyond the paper, from B1 on (SCALE, N), then how they went
 beyond: DUE_HERE := $(BEYOND)
 
 reproduce beyond:

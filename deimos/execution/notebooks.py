@@ -125,7 +125,7 @@ def note(notebook: Path, execution: Execution) -> None:
 def closing_table(notebooks: Path) -> tuple[str, bool]:
     """The closing table of `make reproduce`, and whether every notebook finished.
 
-    Those beyond the paper, B1 and B2, are there if they were executed.
+    Those beyond the paper, from B1 on, are there if they were executed.
     """
     rows, said = [], []
     for notebook in sorted(notebooks.glob("*.ipynb")):
