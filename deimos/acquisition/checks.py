@@ -122,7 +122,8 @@ def check_predictions(predictions: Float[Tensor, "J S c"]) -> None:
     if len(predictions) < 2:
         raise ValueError(f"got predictions from {len(predictions)} mask, wanted 2 or more")
     wide = {} if predictions.is_mps else {"dtype": torch.float64}  # the sum must not overflow
-    if not predictions.sum(**wide).isfinite():
+    # Mask by mask: a sum of them all at once would take a copy of them all in that precision.
+    if not torch.stack([of_mask.sum(**wide) for of_mask in predictions]).isfinite().all():
         raise ValueError("got predictions that are NaN or infinite, wanted numbers")
 
 
