@@ -36,7 +36,7 @@ def test_a_laptop_gets_quick_values_and_is_told_so(names):
         "scale": "quick"
     }
     assert told.startswith("quick scale, since this machine has no CUDA GPU")
-    assert "epochs = 60" in told and "as you edited it" not in told
+    assert "epochs = 40" in told and "as you edited it" not in told
 
 
 def test_a_gpu_gets_the_papers(names, monkeypatch):
@@ -51,7 +51,7 @@ def test_what_the_reader_edited_stays(names):
     told = by_hand.apply_scale(NAME, names, "auto")
     assert (names["epochs"], names["decay"], names["repeats"]) == (10, 0.1, 2)
     assert told.endswith("as you edited it: epochs = 10, decay = 0.1")
-    assert "epochs = 60" not in told
+    assert "epochs = 40" not in told
 
 
 def test_the_setup_cell_can_be_run_twice(names):
