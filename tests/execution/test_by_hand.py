@@ -92,7 +92,7 @@ def test_a_headless_execution_keeps_the_values_that_it_was_given(names, monkeypa
 def test_the_record_is_shown_at_the_scale_of_the_latest_runs_or_else_as_kept(database, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     read = []
-    monkeypatch.setattr(by_hand.archive, "read_references", lambda: read.append(1))
+    monkeypatch.setattr(tracking, "read_references", lambda: read.append(1))
     last = "99-figures-and-tables"
     tracking.close_execution(tracking.open_execution(last, "paper"), "finished")
     assert by_hand.recorded_scale("paper") == "reference" and read == [1]

@@ -94,6 +94,7 @@ EXPECTED = {
         *product([1], v["compared"] + v["of_single_points"]),
     ],
     "05-mnist-0-to-9": lambda v: product(v["batch_sizes"], v["methods"]),
+    "B3-rivals": lambda v: product([v["batch_size"]], v["methods"]),
     "B2-what-matters": lambda v: product(
         [v["batch_size"]], ["deimos", *v["of_batches"], *v["sampling"]]
     ),
