@@ -98,7 +98,7 @@ def notebook(tmp_path, write_notebook, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{HELPERS}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
 
-    def write(name="01-tiny", epochs=tiny.SCHEDULE.epochs):
+    def write(name="01-tiny", epochs=tiny.SCHEDULE.fit.epochs):
         path = tmp_path / f"notebooks/{name}.ipynb"
         run = f"tiny.experiment('{name}', epochs={epochs}, hold=hold)"
         write_notebook(path, "hold: int = 100", "import tiny", run)
