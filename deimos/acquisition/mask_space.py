@@ -19,7 +19,7 @@ PART = 2**17  # predictions of one mask in a part
 WIDE = 16  # outputs of a point from which whole blocks are worked on, and not number by number
 
 
-def parts_of(predictions: Float[Tensor, "J S c"]) -> list[Float[Tensor, "J p c"]]:
+def parts_of(predictions: Float[Tensor, "J S c"]) -> list[Float[Tensor, "J _ c"]]:
     """Views of the points in parts; on a GPU, which is one core in this, one part."""
     _, S, c = predictions.shape
     return list(predictions.split(S if predictions.is_cuda else max(1, PART // c), 1))
@@ -36,8 +36,8 @@ def standard_features(
 
 
 def features_in_parts(
-    parts: list[Float[Tensor, "J p c"]], nugget: float, cores: Cores
-) -> tuple[list[Float[Tensor, "J d p"]], float]:
+    parts: list[Float[Tensor, "J _ c"]], nugget: float, cores: Cores
+) -> tuple[list[Float[Tensor, "J d _"]], float]:
     """`standard_features`, a part at a time.
 
     Class probabilities sum to one, so that only c − 1 of their directions vary: the last is left
