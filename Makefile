@@ -91,17 +91,21 @@ audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over 
 data: $(ENV) ## fetch the data sets, or check those that are there
 	@$(PY) -m deimos.tasks.mnist
 
-# Two at a time keep the cores busy; on a GPU one does. Whoever says -j decides. Two bars would
-# overwrite each other, so that each says in lines how far it is.
+# Two at a time keep the cores busy to the end if the long ones, which are the last, come first; on a
+# GPU one does. Whoever says -j decides. Two bars would overwrite each other, so that each says in
+# lines how far it is.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS))$(filter paper,$(SCALE)),,-j2)
+
+backwards = $(if $(1),$(call backwards,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+in_order = $(if $(JOBS),$(call backwards,$(1)),$(1))
 
 .PHONY: reproduce
 reproduce: ## the paper's notebooks, figures and tables (SCALE, N), then how they went
-reproduce: DUE_HERE := $(filter-out $(BEYOND),$(EXPERIMENTS))
+reproduce: DUE_HERE = $(call in_order,$(filter-out $(BEYOND),$(EXPERIMENTS)))
 
 .PHONY: beyond
 beyond: ## the notebooks beyond the paper, from B1 on (SCALE, N), then how they went
-beyond: DUE_HERE := $(BEYOND)
+beyond: DUE_HERE = $(call in_order,$(BEYOND))
 
 reproduce beyond:
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
@@ -157,7 +161,7 @@ test: $(ENV) ## the tests, in minutes, on all cores and without a GPU
 
 .PHONY: soak
 soak: $(ENV) ## the slow tests: kills, full disks, servers, notebooks, a browser (Debian's chromium)
-	@$(PY) -m pytest -q --durations=10 -m soak
+	@$(PY) -m pytest -q --durations=10 -m soak -n 2 --dist worksteal
 
 .PHONY: ui
 ui: $(ENV) ## figures, claims and every run in a browser, on this machine alone (PORT)

@@ -504,6 +504,7 @@ def test_every_run_and_experiment_has_a_description_and_a_source(notebook, task,
     assert len(rows(database, notes)) == 2
 
 
+@pytest.mark.soak
 def test_two_processes_that_meet_a_missing_store_both_succeed(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
     code = "from deimos import tracking; print(tracking.experiment('04-digits', 'Q', 'quick').id)"

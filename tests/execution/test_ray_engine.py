@@ -115,6 +115,7 @@ def executions(database, stage):
     return [status for (status,) in tiny.rows(database, query)]
 
 
+@pytest.mark.soak
 def test_slices_together_record_what_the_whole_fleet_would_and_leave_no_execution(
     notebooks, database, plain, tmp_path
 ):
@@ -141,6 +142,7 @@ def test_only_a_lost_record_is_worth_another_try_and_a_failure_stays_in_view(
     assert executions(database, "active") == ["FAILED"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -113,6 +113,7 @@ def test_a_reading_that_was_interrupted_is_made_good(exported, use, monkeypatch)
     assert {run.info.status for run in queries.search()} == {"FINISHED"}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("last", [1, 3, 6, 9, 14])
 def test_a_reading_that_was_killed_is_made_good(exported, use, tmp_path, last):
     before, n = by_name(queries.search()), len(tiny.METHODS) + 1

@@ -134,6 +134,7 @@ def test_on_a_server_silence_is_death_and_a_sign_of_life_is_not(database, monkey
     assert status == {silent: "KILLED", lively: "RUNNING"}
 
 
+@pytest.mark.soak
 def test_four_writers_at_full_rate_lose_nothing(database):
     start = tiny.PROCESSES.Barrier(4)
     writers = [

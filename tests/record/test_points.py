@@ -90,6 +90,7 @@ def test_predictions_are_the_models_own_of_what_it_picked_and_give_the_diversity
     )
 
 
+@pytest.mark.soak
 def test_what_was_said_before_a_stop_is_there_after_it_and_nothing_is_twice():
     run()
     whole = tracking.acquired_predictions("moons", "smoke")

@@ -15,6 +15,7 @@ def busy(size):
     return lambda: bytearray(size * 2**20)
 
 
+@pytest.mark.soak
 def test_a_contender_is_measured_in_a_process_of_its_own():
     took, more = measured.alone(busy, 200, tiny=(1,))
     assert took > 0
@@ -34,6 +35,7 @@ def test_the_kept_runs_tell_how_long_an_iteration_takes():
     assert len(rests) > 3 and all(0 <= rest < 0.5 for rest in rests)
 
 
+@pytest.mark.soak
 def test_the_table_is_printed_and_kept_as_a_run(tmp_path):
     store = f"sqlite:///{tmp_path}/mlflow.db"
     environment = os.environ | {"MLFLOW_TRACKING_URI": store}

@@ -65,6 +65,7 @@ def server():
         listening.shutdown()
 
 
+@pytest.mark.soak
 def test_no_secret_of_the_environment_is_in_the_record_the_notebook_or_its_page(
     tmp_path, write_notebook, monkeypatch, capfd
 ):

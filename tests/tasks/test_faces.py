@@ -241,6 +241,7 @@ faces.load_face_age("quick", folder=sys.argv[1])
 """
 
 
+@pytest.mark.soak
 def test_decoding_that_is_killed_half_way_never_looks_complete(data, images):
     folder = own(data, images)
     ours = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
