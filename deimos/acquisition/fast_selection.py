@@ -13,12 +13,14 @@ nothing S × S.
 Where point j matters w_j times, EI(i) = Σ_j w_j tr(V_ji W_i⁻¹ V_ij): G = Σ_j w_j f_jf_jᵀ, and in
 eq. 5, where V_ii alone has a τ⁻¹, Q_i = f_iᵀHf_i − w_i τ⁻²I and EI(i) = tr(W_i⁻¹Q_i) + 2c w_i τ⁻¹.
 
-Points come in parts of a fixed size, each a core's: the same batch on any number of cores.
+Points come in parts of a fixed size, each a core's: the same batch on any number of cores. Of many
+points with one output, reading F takes most of the time: one reading serves the next few picks, as
+they are among the best points of now alone, for as long as those turn out to be the picks.
 
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -48,6 +50,11 @@ from deimos.acquisition.mask_space import (
 
 # Predictions, for which one core is faster than a GPU that is asked back at every pick
 FEW_PREDICTIONS = 2**19
+MANY = 2**23  # predictions of one output, which no cache holds
+AHEAD, AMONG = (
+    4,
+    64,
+)  # picks that one reading of F is to serve; each part's points to tell them from
 
 
 def select(
@@ -111,13 +118,23 @@ class Part:
     weight: Float[Tensor, " n"]
     own_noise: Float[Tensor, " n"]  # what a label takes away at the point itself
     bonus: Float[Tensor, " n"]
-    CE: Float[Tensor, "k c n"]
+    CE: Float[Tensor, "ahead k c n"]  # what W and Q lose by the next picks
     W: Tensor = None
     Q: Tensor = None
     score: Tensor = None
     start: Tensor = None  # Q's diagonal when it was made, [n c]
     total: Tensor = None
     best: float = -torch.inf
+
+
+@dataclass
+class Label:
+    """A pick's effect: M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ."""
+
+    pick: int
+    w: Float[Tensor, "J c"]
+    e: Float[Tensor, "J c"]
+    place: int = 0  # its CE among those of the picks ahead
 
 
 @dataclass
@@ -136,6 +153,7 @@ class Search:
     H: Float[Tensor, "J J"] = None
     picked: list[int] = field(default_factory=list)
     known: int = 0  # picks that the features are conditioned on
+    foreseen: list["Label"] = field(default_factory=list)  # the next picks, whose CE are there
     greatest: float = 0.0
 
     def at(self, candidate: int) -> tuple[Part, int]:
@@ -166,7 +184,8 @@ def begin(
     search = Search(
         [], cores, noise, nugget or 64 * eps, scale, nugget == 0, delicate, is_wide(d, delicate)
     )
-    first = 0
+    few = d > 1 or predictions.numel() < MANY or predictions.is_cuda
+    ahead, first = 1 if few else AHEAD, 0
     for i, inside in enumerate(is_candidate.split(sizes)):
         F, features[i] = features[i], None
         matters = None if weights is None else weights.to(F).split(sizes)[i]
@@ -178,7 +197,7 @@ def begin(
             Part(
                 F, rest, None if matters is None else weight,
                 None if matters is None else matters[~inside], first, weight, own_noise,
-                own_noise + noise * d * weight, F.new_empty(2 * d, *F.shape[1:]),
+                own_noise + noise * d * weight, F.new_empty(ahead, 2 * d, *F.shape[1:]),
             )
         )  # fmt: skip
         first += F.shape[2]
@@ -209,7 +228,7 @@ def refresh(search: Search) -> None:
         rate(part)
 
     search.cores.each(score, search.parts)
-    search.known = len(search.picked)
+    search.known, search.foreseen = len(search.picked), []
     search.greatest = max(p.start.max().item() for p in search.parts if len(p.start))
 
 
@@ -278,28 +297,82 @@ def start_afresh(search: Search) -> None:
 
 def condition_masks(search: Search, best: int) -> None:
     """Condition all blocks and scores on the label of the best candidate."""
-    (part, place), noise, M, H = search.at(best), search.noise, search.M, search.H
+    if not search.foreseen or search.foreseen[0].pick != best:
+        search.foreseen = look_ahead(search, best)
+        C_and_E = torch.cat([x for label in search.foreseen for x in (label.w, label.e)], 1).T
+
+        def read(part: Part) -> None:
+            CE = part.CE[: len(search.foreseen)]
+            torch.mm(C_and_E, part.F.flatten(1), out=CE.view(len(C_and_E), -1))
+
+        search.cores.each(read, search.parts)
+    label = search.foreseen.pop(0)
+    take(search, label)
+
+    def less(part: Part) -> None:
+        lower(part.W, part.Q, part.score, part.CE[label.place], search.nugget, search.wide)
+        rate(part)
+
+    search.cores.each(less, search.parts)
+
+
+def look_ahead(search: Search, best: int) -> list[Label]:
+    """The label of the best candidate, and those of the next few were only the best there."""
+    found = [label_of(search, best)]
+    if len(search.parts[0].CE) > 1:
+        few, candidates = the_best(search, best)
+        at = candidates.index(best)
+        while len(found) < AHEAD:
+            condition_masks(few, at)
+            at = few.parts[0].total.argmax().item()
+            found.append(replace(label_of(few, at), pick=candidates[at], place=len(found)))
+    return found
+
+
+def label_of(search: Search, candidate: int) -> Label:
+    """What the label of one candidate takes from M and H."""
+    (part, place), M, H = search.at(candidate), search.M, search.H
     # In the axes of W_n the outputs of n are independent observations.
     variance, axes = axes_of(part.W[:, :, place])
     variance = variance.clamp(min=search.nugget)
     x = part.F[:, :, place] @ (axes / variance.sqrt())
     w, r = M @ x, H @ x
     e = torch.addmm(r, w, x.T @ r, alpha=-0.5)
-    if noise:
-        e.addcdiv_(w, variance, value=noise**2 / 2 * part.weight[place].item())
-    # M loses wwᵀ and H loses weᵀ + ewᵀ, so W loses CCᵀ and Q loses CEᵀ + ECᵀ.
-    M.addmm_(w, w.T, alpha=-1)
-    H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
-    both = torch.cat([w, e], 1).T
-    search.picked.append(best)
+    if search.noise:
+        e.addcdiv_(w, variance, value=search.noise**2 / 2 * part.weight[place].item())
+    return Label(candidate, w, e)
+
+
+def take(search: Search, label: Label) -> None:
+    """M and H given one more label."""
+    w, e = label.w, label.e
+    search.M.addmm_(w, w.T, alpha=-1)
+    search.H.addmm_(w, e.T, alpha=-1).addmm_(e, w.T, alpha=-1)
+    search.picked.append(label.pick)
+    part, place = search.at(label.pick)
     part.start[place], part.bonus[place] = 0, -torch.inf
 
-    def less(part: Part) -> None:
-        torch.mm(both, part.F.flatten(1), out=part.CE.flatten(1))
-        lower(part.W, part.Q, part.score, part.CE, search.nugget, search.wide)
-        rate(part)
 
-    search.cores.each(less, search.parts)
+def the_best(search: Search, best: int) -> tuple[Search, list[int]]:
+    """A search among the candidates that score best in each part, and which they are."""
+    own, place = search.at(best)
+
+    def among(part: Part) -> tuple[Tensor, list[Tensor]]:
+        these = part.total.topk(min(AMONG, len(part.total))).indices
+        if part is own:
+            these = torch.cat([these[these != place], these.new_tensor([place])])
+        about = part.F, part.weight, part.own_noise, part.bonus, part.W, part.Q, part.start.T
+        return part.first + these, [one[..., these] for one in about]
+
+    found = search.cores.each(among, [part for part in search.parts if len(part.total)])
+    about = (torch.cat(one, -1) for one in zip(*(about for _, about in found), strict=True))
+    F, weight, own_noise, bonus, W, Q, start = about
+    CE = F.new_empty(1, 2 * F.shape[1], *F.shape[1:])
+    few = Part(F, F[:, :, :0], None, None, 0, weight, own_noise, bonus, CE, W, Q)
+    few.start, few.score = start.T, torch.empty_like(weight)
+    M, H = search.M.clone(), search.H.clone()
+    candidates = torch.cat([these for these, _ in found]).tolist()
+    return replace(search, parts=[few], M=M, H=H, picked=[], foreseen=[]), candidates
 
 
 @torch.no_grad()

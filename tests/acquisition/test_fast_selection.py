@@ -203,3 +203,24 @@ def test_the_batch_is_the_same_to_the_last_bit_on_any_number_of_cores(rng, monke
 def test_a_thousand_classes_do_not_recurse(rng):
     predictions = predicted(rng, 8, 6, 1000, True)
     assert len(set(select(predictions, torch.arange(6), 3, noise=1e-4).tolist())) == 3
+
+
+@pytest.mark.parametrize("nugget", [{"noise": 1e-2}, {"smoothing": 1e-3}, {}])
+@pytest.mark.parametrize("among, copies", [(1, 1), (16, 1), (16, 3)])
+def test_looking_ahead_saves_readings_and_changes_no_pick(rng, monkeypatch, nugget, among, copies):
+    monkeypatch.setattr(mask_space, "PART", 48)
+    points = predicted(rng, 12, 120 // copies, 1)
+    predictions = torch.cat([points] * copies, 1)
+    weights, candidates = torch.from_numpy(rng.random(120)), torch.arange(3, 115)
+    asked = predictions, candidates, len(candidates)
+    plain = [select_with_gains(*asked, weights=w, **nugget) for w in (None, weights)]
+    readings, the_best = [], fast_selection.the_best
+    monkeypatch.setattr(fast_selection, "the_best", lambda *a: readings.append(0) or the_best(*a))
+    monkeypatch.setattr(fast_selection, "AMONG", among)
+    monkeypatch.setattr(fast_selection, "MANY", 0)
+    ahead = [select_with_gains(*asked, weights=w, **nugget) for w in (None, weights)]
+    for (batch, gains), (other, others) in zip(plain, ahead, strict=True):
+        assert batch.tolist() == other.tolist()
+        torch.testing.assert_close(gains, others, rtol=1e-9, atol=1e-12)
+    if among > 1 and nugget:  # without one, what is left is worked out afresh at every pick
+        assert 0 < len(readings) < 2 * len(candidates) * 0.8
