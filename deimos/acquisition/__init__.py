@@ -1,6 +1,7 @@
 """The mathematics behind the acquisition functions (§4, §5, App. A): no network and no label.
 
     fast_selection     the greedy batch in mask space, exact (Algorithm 1, eqs. 5 and 6)
+    search_state       what it keeps from pick to pick, and what a label takes from it
     exhaustive         the best of all batches (App. A)
     batchbald          the batch whose labels together tell most about the model (§5)
     set_cover          covers of points by balls, as robust k-Center needs them

@@ -99,6 +99,13 @@ def task_conflicts(task: Task, schedule: Any, methods: Iterable[str] = ()) -> li
     return said
 
 
+def what_is_wrong(task: Task, schedule: Any, methods: Iterable[str], **others: Any) -> list[str]:
+    """A sentence for all that a fleet of these methods cannot have, of any data or of these."""
+    methods = list(methods)
+    settings = {**schedule.settings, "methods": methods, **others}
+    return invalid_settings(settings) + task_conflicts(task, schedule, methods)
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """There is no such thing, and which of the known ones was probably meant."""
     near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)

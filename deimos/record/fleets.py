@@ -184,10 +184,7 @@ def _now() -> str:
 
 def _check(task: Task, methods: Sequence[str], repeats: int, schedule: Schedule) -> None:
     """ValueError naming all that is wrong, before any run is made."""
-    settings = {**schedule.settings, "methods": list(methods), "repeats": repeats}
-    said = settings_check.invalid_settings(settings) + settings_check.task_conflicts(
-        task, schedule, methods
-    )
+    said = settings_check.what_is_wrong(task, schedule, methods, repeats=repeats)
     if schedule.batch_size > LARGEST_BATCH:
         said.append(f"batch_size = {schedule.batch_size} is more than {LARGEST_BATCH}")
     if said:

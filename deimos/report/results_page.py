@@ -17,6 +17,7 @@ import pandas as pd
 from deimos import stats, tracking
 from deimos.report import (
     figures,
+    lessons,
     notebook_page,
     overview,
     paper,
@@ -29,6 +30,7 @@ from deimos.report.paper import METHODS, Claim
 from deimos.tracking import LAST_NOTEBOOK, REFERENCES, ROOT, Evidence
 
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+LESSONS = ROOT / "docs" / "what-we-learned.md"
 EXECUTED = ROOT / "notebooks" / "executed" / f"{LAST_NOTEBOOK}.ipynb"
 SHOWN_FIGURES = (
     "figure-2-left", "figure-2-centre", "figure-2-right", "figure-3a", "figure-3b", "figure-3f",
@@ -227,11 +229,13 @@ def between_marks(page: str, text: str, marks: tuple[str, str] = MARKS) -> str:
 
 
 def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dict[Path, str]:
-    """Both pages as they should be, and the table of verdicts beside the kept runs."""
+    """The pages as they should be, and the table of verdicts beside the kept runs."""
     texts = {README: experiments_table(found), RESULTS: results(found, sets, kept(OTHER_SETTINGS))}
     written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
+    numbered = lessons.with_numbers(LESSONS.read_text(encoding="utf-8"), [v for _, v in found])
+    written |= {LESSONS: numbered}
     return {**written, side_by_side.KEPT_VERDICTS: side_by_side.kept_verdicts(found)}
 
 

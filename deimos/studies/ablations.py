@@ -72,8 +72,7 @@ def variants(
     found += [Variant(f"method: {method}", method, base, task, digest) for method in methods]
     said, known = [], {}
     for one in found:
-        said += settings_check.invalid_settings({**one.schedule.settings, "methods": [one.method]})
-        said += settings_check.task_conflicts(one.task, one.schedule, [one.method])
+        said += settings_check.what_is_wrong(one.task, one.schedule, [one.method])
         what = (one.method, one.schedule, one.task.checksum)
         if what in known:
             said.append(f"{one.name!r} is {known[what]!r} again: give it another value")

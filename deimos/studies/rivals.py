@@ -68,12 +68,8 @@ def comparisons(
         for n, chosen in starts
         if chosen
     ]
-    said = []
-    for one in found:
-        settings = {**one.schedule.settings, "methods": list(one.methods)}
-        said += settings_check.invalid_settings(settings)
-        said += settings_check.task_conflicts(one.task, one.schedule, one.methods)
-    if said:
+    wrong = [settings_check.what_is_wrong(one.task, one.schedule, one.methods) for one in found]
+    if said := sum(wrong, []):
         raise ValueError("; ".join(dict.fromkeys(said)))
     return found
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deimos import progress
 from deimos.extras import extra
 
 with extra("reproduce"):
@@ -48,7 +49,8 @@ def fetch(url: str, file: Path, check: Callable[[Path], object]) -> Path | None:
         return None
     try:
         with atomic_write(file) as part:
-            pooch.HTTPDownloader(progressbar=True, timeout=ANSWER_PATIENCE)(url, str(part), None)
+            watched = progress.kind() == "bar"
+            pooch.HTTPDownloader(watched, timeout=ANSWER_PATIENCE)(url, str(part), None)
             try:
                 check(part)
             except ValueError as error:

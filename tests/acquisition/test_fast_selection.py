@@ -7,7 +7,7 @@ from covariances import dense, nugget, predicted, worst_regret
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deimos.acquisition import candidate_blocks, fast_selection, mask_space
+from deimos.acquisition import candidate_blocks, fast_selection, mask_space, search_state
 from deimos.acquisition.fast_selection import batch_improvement, select_with_gains
 from deimos.expected_improvement import (
     condition,
@@ -217,7 +217,7 @@ def test_looking_ahead_saves_readings_and_changes_no_pick(rng, monkeypatch, nugg
     readings, the_best = [], fast_selection.the_best
     monkeypatch.setattr(fast_selection, "the_best", lambda *a: readings.append(0) or the_best(*a))
     monkeypatch.setattr(fast_selection, "AMONG", among)
-    monkeypatch.setattr(fast_selection, "MANY", 0)
+    monkeypatch.setattr(search_state, "MANY", 0)
     ahead = [select_with_gains(*asked, weights=w, **nugget) for w in (None, weights)]
     for (batch, gains), (other, others) in zip(plain, ahead, strict=True):
         assert batch.tolist() == other.tolist()

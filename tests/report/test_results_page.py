@@ -11,7 +11,7 @@ def pages(kept, decided):
     return results_page.pages(kept, decided)
 
 
-def test_both_pages_say_what_the_kept_runs_say(pages):
+def test_pages_say_what_the_kept_runs_say(pages):
     for page, text in pages.items():
         assert page.read_text(encoding="utf-8") == text
     assert pages[results_page.RESULTS].count("\n|") > 100

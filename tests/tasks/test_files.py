@@ -69,12 +69,13 @@ def left(folder):
     return [file.name for file in folder.rglob("*") if file.is_file()]
 
 
-def test_a_right_download_is_kept_and_not_fetched_again(server, tmp_path):
+def test_a_right_download_is_kept_and_not_fetched_again(server, tmp_path, capfd):
     file = tmp_path / "new" / "file"
     for _ in range(2):
         assert files.fetch(server.url("sends-all"), file, check) == file
     assert file.read_bytes() == WHOLE and server.asked == ["sends-all"]
     assert left(tmp_path) == ["file"]
+    assert capfd.readouterr().err == ""  # no bar in a log
 
 
 @pytest.mark.parametrize(
