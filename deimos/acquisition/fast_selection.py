@@ -13,9 +13,10 @@ nothing S × S.
 Where point j matters w_j times, EI(i) = Σ_j w_j tr(V_ji W_i⁻¹ V_ij): G = Σ_j w_j f_jf_jᵀ, and in
 eq. 5, where V_ii alone has a τ⁻¹, Q_i = f_iᵀHf_i − w_i τ⁻²I and EI(i) = tr(W_i⁻¹Q_i) + 2c w_i τ⁻¹.
 
-Points come in parts of a fixed size, each a core's: the same batch on any number of cores. Where many
-points have one output, reading F takes most of the time, so one reading serves several picks: those
-that follow if only the best points of now are looked at. Where another comes out, F is read again.
+Points come in parts of a fixed size, each a core's: the same batch on any number of cores. With
+many points of one output, reading F takes most of the time, so one reading serves several picks:
+those that follow if only the best points of now are looked at. Where another comes out, F is read
+again.
 
 Axes:  J dropout masks · c outputs · S sample points, n of them candidates · b batch size
 """
