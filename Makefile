@@ -111,7 +111,7 @@ reproduce beyond:
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
 	+@$(SUBMAKE) env
 ifeq ($(ENGINE),ray)
-	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(DUE_HERE)) $(on_ray) || test $$? -eq 1
+	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(sort $(DUE_HERE))) $(on_ray) || test $$? -eq 1
 else
 	+@$(if $(JOBS),DEIMOS_PROGRESS=$${DEIMOS_PROGRESS:-lines}) $(SUBMAKE) $(JOBS) --keep-going \
 	$(DUE_HERE) || true

@@ -92,6 +92,7 @@ def lean(tmp_path_factory):
     return python
 
 
+@pytest.mark.soak
 def test_the_method_runs_with_torch_numpy_and_two_small_packages(lean, tmp_path):
     script = tmp_path / "method.py"
     script.write_text(METHOD)
@@ -138,6 +139,7 @@ print("all of it")
 """
 
 
+@pytest.mark.soak
 def test_what_a_lean_install_lacks_is_one_sentence_with_the_command(lean, tmp_path):
     command = 'python -m pip install "deimos[reproduce]"'
     done = ended(lean, "-m", "deimos", "select", cwd=tmp_path)

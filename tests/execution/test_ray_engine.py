@@ -130,6 +130,7 @@ def test_slices_together_record_what_the_whole_fleet_would_and_leave_no_executio
     assert executions(database, "deleted") == ["FINISHED"] * 6  # with the one that planned
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("error", "again"), [("ValueError('no')", False), ("ConnectionError('no')", True)]
 )

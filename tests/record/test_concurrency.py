@@ -28,6 +28,7 @@ def counts(database):
     return sorted(tuple(int(value) for (value,) in each) for each in zip(*told, strict=True))
 
 
+@pytest.mark.soak
 def test_two_executions_that_start_at_once_share_one_run_a_member(database, tmp_path):
     start, diaries = tiny.PROCESSES.Barrier(2), [tmp_path / "one", tmp_path / "two"]
     both = [tiny.started(database, diary=diary, start=start, epochs=10) for diary in diaries]

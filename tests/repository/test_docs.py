@@ -16,7 +16,10 @@ import deimos
 ROOT = Path(deimos.__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-TOPICS = {"results", "running", "performance", "own-data", "differences", "design", "faults"}
+TOPICS = {
+    "what-we-learned", "results", "running", "performance", "own-data", "differences", "design",
+    "faults",
+}  # fmt: skip
 MADE_HERE = (".venv", "data", "mlruns/mlflow", "notebooks/executed")  # what a clone has not yet
 EXAMPLE = "test_an_example_is_written_and_can_be_picked_from"
 TESTED = {  # the test that runs a command, or the same with other files
