@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from threading import Event, Lock, Thread
 from typing import Any
 
 from tqdm import tqdm
 
 DISPLAYS = ("bar", "notebook", "lines")
 PAUSE_BETWEEN_LINES = 30.0  # seconds between two lines
+PULSE = 1.0  # seconds between two looks at the clock while a step is at work
 
 
 def progress(
@@ -63,7 +65,8 @@ def _in_kernel() -> bool:
 class Lines:
     """Progress where nobody watches: a line every 30 seconds, and one at the end.
 
-    Work that is done sooner leaves no line at all.
+    Work that is done sooner leaves no line at all. Within a `with` a thread sees to it that a line
+    comes while a step is at work, however long that takes.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Lines:
         self.items, self.total, self.unit, self.name, self.clock = items, total, unit, name, clock
         self.n, self.start, self.lines = 0, clock(), 0
         self.due = self.start + PAUSE_BETWEEN_LINES
+        self.one_writes, self.over = Lock(), Event()
 
     def __iter__(self) -> Iterator:
         with self:
@@ -85,6 +89,7 @@ class Lines:
                 self.update()
 
     def __enter__(self) -> "Lines":
+        Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,14 +98,24 @@ class Lines:
     def update(self, n: int = 1) -> None:
         """Count `n` more as done, and write a line if it is time for one."""
         self.n += n
-        if self.clock() >= self.due:
-            self._write(self._expected())
+        self._write_if_due()
 
     def close(self) -> None:
         """Write the last line, if there was one before."""
-        if self.lines:
-            self._write("the end")
-            self.lines = 0
+        with self.one_writes:
+            self.over.set()
+            if self.lines:
+                self._write("the end")
+                self.lines = 0
+
+    def _watch(self) -> None:
+        while not self.over.wait(PULSE):
+            self._write_if_due()
+
+    def _write_if_due(self) -> None:
+        with self.one_writes:
+            if self.clock() >= self.due and not self.over.is_set():
+                self._write(self._expected())
 
     def _write(self, when: str) -> None:
         now = self.clock()

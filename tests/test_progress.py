@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from datetime import datetime
 
 import pytest
@@ -30,7 +31,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock():
+def clock(monkeypatch):
+    monkeypatch.setattr(progress, "PULSE", 3600)  # nobody looks at it but the test
     return Clock()
 
 
@@ -53,6 +55,19 @@ def test_work_of_seconds_leaves_no_line(clock, capsys):
         for _ in range(100):
             clock.now += 0.29
             work.update()
+    assert lines(capsys) == []
+
+
+def test_a_line_comes_while_a_long_step_is_at_work_and_none_after_the_end(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PAUSE_BETWEEN_LINES", 0.1)
+    monkeypatch.setattr(progress, "PULSE", 0.01)
+    with Lines(None, 10, "label", "moons") as work:
+        time.sleep(0.5)
+        work.update(10)
+    said = lines(capsys)
+    assert len(said) >= 3 and said[0] == "moons: 0 of 10 labels in 0:00; no end in sight yet"
+    assert said[-1].endswith("the end")
+    time.sleep(0.3)
     assert lines(capsys) == []
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 import seaborn as sns
 
 from deimos import tracking
-from deimos.report import figures, front_page, paper, verdicts
+from deimos.report import figures, front_page, paper, side_by_side
 from deimos.report.front_page import Card, Section
 from deimos.tracking import queries, saved_views, ui
 
@@ -67,7 +67,7 @@ def scales() -> list[str]:
 def read_page(scale: str, state: str) -> Shown:
     """Read everything that the page shows of one scale, once for each state of the record."""
     evidence = tracking.evidence(scale)
-    claims = verdicts.verdicts(paper.CLAIMS, evidence)
+    claims = side_by_side.all_verdicts(scale, evidence)
     return Shown(scale, queries.chosen(None, scale, None, {}), evidence, claims)
 
 

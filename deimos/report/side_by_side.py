@@ -1,7 +1,8 @@
-"""One line an experiment: what these runs show, beside what the runs kept here decided.
+"""What these runs show, beside what the runs kept here decided.
 
-The kept runs' verdicts stand in a small table beside them, `mlruns/reference/verdicts.csv`, which
-`make figures SCALE=reference` writes: to judge all kept runs takes a minute, to read it none.
+The kept runs' verdicts stand in a table beside them, `mlruns/reference/verdicts.csv`, which `make
+figures SCALE=reference` writes. Each is that of the runs with most repeats, which may be from
+another machine than the figures: so the UI, the last notebook and the pages all say the same.
 """
 
 from math import isfinite
@@ -12,7 +13,7 @@ from deimos import stats
 from deimos.report import paper, verdicts
 from deimos.report.judging import Verdict, judge, subject
 from deimos.report.paper import Claim
-from deimos.tracking import REFERENCES, Evidence
+from deimos.tracking import REFERENCE, REFERENCES, Evidence
 
 KEPT_VERDICTS = REFERENCES / "verdicts.csv"
 EXPERIMENTS = {
@@ -72,9 +73,23 @@ def _in_words(effect: float, low: float, high: float, repeats: int) -> str:
     return f"{effect:+.2g}{interval}, {repeats} repeat{'s' if repeats > 1 else ''}"
 
 
+def all_verdicts(scale: str, evidence: Evidence) -> pd.DataFrame:
+    """A row for each of the paper's claims, as `verdicts.verdicts` has them.
+
+    At the kept runs' scale they are what all kept runs together decide, and `by` names those that
+    do; at any other scale they are judged from the evidence.
+    """
+    if scale != REFERENCE:
+        return verdicts.verdicts(paper.CLAIMS, evidence)
+    kept = pd.read_csv(KEPT_VERDICTS)
+    words = kept.select_dtypes(exclude="number").columns
+    return kept.fillna(dict.fromkeys(words, "")).drop(columns="experiment")
+
+
 def kept_verdicts(decided: list[tuple[str, Verdict]]) -> str:
     """The table beside the kept runs, a row a claim, with the name of the runs that decide it."""
-    rows = [{**verdicts.row(verdict), "by": name} for name, verdict in decided]
-    frame = pd.DataFrame(rows).assign(experiment=[v.claim.experiment for _, v in decided])
-    columns = ["experiment", "where", "claim", "outcome", "effect", "low", "high", "repeats", "by"]
-    return frame[columns].to_csv(index=False, float_format="%.3g")
+    rows = [
+        {"experiment": verdict.claim.experiment, **verdicts.row(verdict), "by": name}
+        for name, verdict in decided
+    ]
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.3g")

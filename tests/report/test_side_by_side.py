@@ -3,8 +3,9 @@
 import pandas as pd
 from tables import evidence_of
 
+from deimos import tracking
 from deimos.record.results import COLUMNS
-from deimos.report import paper, side_by_side
+from deimos.report import paper, side_by_side, verdicts
 
 
 def cells(evidence):
@@ -31,3 +32,18 @@ def test_every_claim_has_its_row_beside_the_kept_runs():
     kept = pd.read_csv(side_by_side.KEPT_VERDICTS)
     assert kept.claim.tolist() == [claim.says for claim in paper.CLAIMS]
     assert kept.experiment.tolist() == [claim.experiment for claim in paper.CLAIMS]
+
+
+def test_the_kept_runs_verdicts_are_those_of_the_runs_that_decide(kept, decided):
+    found = side_by_side.all_verdicts(tracking.REFERENCE, kept["H100"])
+    rows = [verdicts.row(verdict) for _, verdict in decided]
+    assert found.columns.tolist() == [*rows[0], "by"]
+    for column in ("where", "claim", "outcome", "ours", "needs", "rests_on"):
+        assert found[column].tolist() == [row[column] for row in rows]
+    assert found.by.tolist() == [name for name, _ in decided]
+
+
+def test_at_any_other_scale_the_runs_are_judged_themselves():
+    none = evidence_of(pd.DataFrame(columns=[*COLUMNS]))
+    found = side_by_side.all_verdicts("quick", none)
+    assert set(found.outcome) == {"not tested"} and "by" not in found
