@@ -7,6 +7,7 @@
     browse         our own page before MLflow's UI
     front_page     that page as HTML
     judging        a claim's outcome, as data
+    lessons        numbers in a page's sentences, and whether these still hold
     notebook_page  an executed notebook as Markdown
     overview       the overview figure: a panel an experiment
     resamples      resampled repeats and simulated curves under no difference
