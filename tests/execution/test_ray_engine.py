@@ -68,6 +68,7 @@ def plain(tmp_path_factory, empty_database):
     return tiny.content(file)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_member_of_a_notebooks_fleets_is_a_slice(notebook, database):
     parameters = parameters_for(notebook, "smoke", None)

@@ -405,6 +405,7 @@ def test_what_a_round_needs_is_asked_for(place, rng, capsys):
     assert "--batch says how many to pick, and --out where" in capsys.readouterr().err
 
 
+@pytest.mark.soak
 def test_the_commands_of_the_documentation_run(place, capsys, monkeypatch):
     text = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
     commands = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")

@@ -193,9 +193,9 @@ def test_ctrl_c_stops_make_reproduce_as_a_whole(notebook, database, tmp_path):
     said, _ = make.communicate(timeout=20)
     assert make.returncode != 0 and len(at_work) == 2
     assert [told(one)["status"] for one in (first, second, third)] == [
-        *("stopped", "stopped", "nothing")
+        *("nothing", "stopped", "stopped")  # the last come first
     ]
-    assert "03-tiny" not in said and "make ui" not in said
+    assert "01-tiny" not in said and "make ui" not in said
     assert tiny.statuses(database) == {"KILLED": 10}
     for process in at_work:
         with pytest.raises(ProcessLookupError):

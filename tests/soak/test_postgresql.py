@@ -38,7 +38,7 @@ def server(tmp_path_factory):
         pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
     folder = tmp_path_factory.mktemp("postgresql")
     if USER is not None:  # who must be able to walk there
-        for place in (folder, *folder.parents[:2]):
+        for place in (folder, *folder.parents[:3]):
             place.chmod(place.stat().st_mode | 0o011)
         shutil.chown(folder, USER, USER)
     as_user = {"user": USER, "group": USER, "extra_groups": []} if USER else {}
