@@ -161,7 +161,7 @@ test: $(ENV) ## the tests, in minutes, on all cores and without a GPU
 
 .PHONY: soak
 soak: $(ENV) ## the slow tests: kills, full disks, servers, notebooks, a browser (Debian's chromium)
-	@$(PY) -m pytest -q --durations=10 -m soak -n 2 --dist loadfile
+	@$(PY) -m pytest -q --durations=10 -m soak -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: ui
 ui: $(ENV) ## figures, claims and every run in a browser, on this machine alone (PORT)
