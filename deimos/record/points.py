@@ -8,7 +8,6 @@ artifacts.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -23,8 +22,6 @@ from deimos.record.queries import MEMBER
 
 BEGINNING = "points.json"
 ACQUIRED = "acquired.csv"
-# Files of some kilobytes need no progress bar each.
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def keep_beginning(

@@ -26,6 +26,8 @@ from deimos.tasks.files import ROOT
 
 # What it says as an error, with all of its traceback, it raises too.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+# Files of some kilobytes need no progress bar each.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 LARGEST_WRITE = 1_000  # metrics that MLflow takes at once
 LOCK = 0xDE1705  # on a PostgreSQL server, for whoever makes or migrates the database

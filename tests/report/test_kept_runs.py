@@ -28,6 +28,12 @@ def test_three_repeats_do_not_tell_deimos_from_batchbald_and_ten_do(kept):
     assert outcomes(kept["CPU, bfloat16"], says=says) == {("batchbald",): "supported"}
 
 
+def test_seven_repeats_tell_deimos_from_robust_k_center(kept):
+    assert outcomes(kept["H100"], where="Fig. 3 a")[("k_center",)] == "undecided"
+    seven = outcomes(kept["CPU, bfloat16"], where="Fig. 3 a")
+    assert seven == {("random",): "supported", ("k_center",): "supported"}
+
+
 def test_the_kept_faces_and_digits_decide_what_three_repeats_can(kept):
     ours = kept["H100"]
     right = outcomes(ours, where="Fig. 2 right", methods=("random",))
@@ -86,7 +92,17 @@ def test_the_papers_own_test_stands_beside_with_its_false_positives(kept):
 def test_the_runs_with_most_repeats_decide_a_claim(decided):
     by = {(v.claim.says, v.claim.experiment): name for name, v in decided}
     assert by["DEIMOS improves upon BatchBALD", "mnist-7-vs-9"] == "CPU, bfloat16"
+    assert by["DEIMOS outperforms Robust k-Center", "mnist-7-vs-9"] == "CPU, bfloat16"
     assert by["DEIMOS outperforms BALD", "mnist-7-vs-9"] == "H100"
+
+
+def test_seconds_are_those_of_one_commit(decided):
+    (time,) = [
+        (name, verdict.origin.commits)
+        for name, verdict in decided
+        if (verdict.claim.metric, verdict.claim.experiment) == ("acquire_seconds", "mnist-7-vs-9")
+    ]
+    assert time[0] == "CPU" and len(time[1]) == 1
 
 
 def test_evidence_of_an_archive_is_what_the_record_shows_of_it(kept, tmp_path, monkeypatch):
