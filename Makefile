@@ -97,24 +97,23 @@ data: $(ENV) ## fetch the data sets, or check those that are there
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS))$(filter paper,$(SCALE)),,-j2)
 
 backwards = $(if $(1),$(call backwards,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
-in_order = $(if $(JOBS),$(call backwards,$(1)),$(1))
 
 .PHONY: reproduce
 reproduce: ## the paper's notebooks, figures and tables (SCALE, N), then how they went
-reproduce: DUE_HERE = $(call in_order,$(filter-out $(BEYOND),$(EXPERIMENTS)))
+reproduce: DUE_HERE := $(filter-out $(BEYOND),$(EXPERIMENTS))
 
 .PHONY: beyond
 beyond: ## the notebooks beyond the paper, from B1 on (SCALE, N), then how they went
-beyond: DUE_HERE = $(call in_order,$(BEYOND))
+beyond: DUE_HERE := $(BEYOND)
 
 reproduce beyond:
 	@echo "Scale: $(SCALE), $(WHY)$(if $(N),; $(N) repeats)."
 	+@$(SUBMAKE) env
 ifeq ($(ENGINE),ray)
-	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(sort $(DUE_HERE))) $(on_ray) || test $$? -eq 1
+	@$(PY) -m deimos.execution.ray_engine $$($(SUBMAKE) DUE=yes $(DUE_HERE)) $(on_ray) || test $$? -eq 1
 else
 	+@$(if $(JOBS),DEIMOS_PROGRESS=$${DEIMOS_PROGRESS:-lines}) $(SUBMAKE) $(JOBS) --keep-going \
-	$(DUE_HERE) || true
+	$(if $(JOBS),$(call backwards,$(DUE_HERE)),$(DUE_HERE)) || true
 endif
 	+@$(SUBMAKE) $(FIGURES) || true
 	@$(PY) -m deimos.execution.notebooks --summary

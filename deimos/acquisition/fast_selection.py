@@ -51,11 +51,11 @@ from deimos.acquisition.search_state import (
     Label,
     Part,
     Search,
+    apply_label,
     begin,
-    label_of,
+    label_effect,
     rate,
     refresh,
-    take,
 )
 
 # Predictions, for which one core is faster than a GPU that is asked back at every pick
@@ -173,7 +173,7 @@ def condition_masks(search: Search, best: int) -> None:
 
         search.cores.each(read, search.parts)
     label = search.foreseen.pop(0)
-    take(search, label)
+    apply_label(search, label)
 
     def less(part: Part) -> None:
         lower(part.W, part.Q, part.score, part.CE[label.place], search.nugget, search.wide)
@@ -184,14 +184,14 @@ def condition_masks(search: Search, best: int) -> None:
 
 def look_ahead(search: Search, best: int) -> list[Label]:
     """The label of the best candidate, and those of the next few were only the best there."""
-    found = [label_of(search, best)]
+    found = [label_effect(search, best)]
     if len(search.parts[0].CE) > 1:
         few, candidates = the_best(search, best)
         at = candidates.index(best)
         while len(found) < AHEAD:
             condition_masks(few, at)
             at = few.parts[0].total.argmax().item()
-            found.append(replace(label_of(few, at), pick=candidates[at], place=len(found)))
+            found.append(replace(label_effect(few, at), pick=candidates[at], place=len(found)))
     return found
 
 

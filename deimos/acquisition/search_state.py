@@ -159,8 +159,8 @@ def rate(part: Part) -> None:
     part.best = part.total.max().item() if len(part.total) else -torch.inf
 
 
-def label_of(search: Search, candidate: int) -> Label:
-    """What the label of one candidate takes from M and H."""
+def label_effect(search: Search, candidate: int) -> Label:
+    """The effect of one candidate's label on M and H."""
     (part, place), M, H = search.at(candidate), search.M, search.H
     # In the axes of W_n the outputs of n are independent observations.
     variance, axes = axes_of(part.W[:, :, place])
@@ -173,7 +173,7 @@ def label_of(search: Search, candidate: int) -> Label:
     return Label(candidate, w, e)
 
 
-def take(search: Search, label: Label) -> None:
+def apply_label(search: Search, label: Label) -> None:
     """M and H given one more label."""
     w, e = label.w, label.e
     search.M.addmm_(w, w.T, alpha=-1)

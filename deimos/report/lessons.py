@@ -23,8 +23,7 @@ def with_numbers(page: str, found: Sequence[Verdict]) -> str:
         these = [
             verdict
             for verdict in found
-            if verdict.claim.experiment == experiment
-            and f"{verdict.claim.where}: {verdict.claim.says}" == claim
+            if verdict.claim.experiment == experiment and verdict.claim.title == claim
         ]
         if len(these) != 1:
             raise ValueError(f"{experiment} has {len(these)} claims {claim!r}: name one")
@@ -40,6 +39,7 @@ def with_numbers(page: str, found: Sequence[Verdict]) -> str:
 
 def number(verdict: Verdict) -> str:
     """Our numbers for a claim as a sentence has them, with how often it was repeated."""
-    parts = [part for part in verdicts.ours(verdict).split("; ") if not part.startswith("so in ")]
     times = "seeds" if verdict.claim.kind == "within" else "repeats"
-    return "; ".join(parts) + (f" ({verdict.repeats} {times})" if verdict.repeats > 1 else "")
+    return verdicts.ours(verdict, shares=False) + (
+        f" ({verdict.repeats} {times})" if verdict.repeats > 1 else ""
+    )

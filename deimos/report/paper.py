@@ -72,6 +72,11 @@ class Claim:
     leader: str = "deimos"  # the method that the claim puts first
 
     @property
+    def title(self) -> str:
+        """Where the paper says it, and what: as pages name the claim."""
+        return f"{self.where}: {self.says}"
+
+    @property
     def paper(self) -> str:
         """The numbers as the paper prints them."""
         return self.template.format(*self.printed)

@@ -60,7 +60,7 @@ def decided(sets: Mapping[str, Evidence]) -> list[tuple[str, Verdict]]:
     """Each claim's verdict with the name of the runs that decide it.
 
     Of the sets that test it, those with most repeats decide; of equals the first. Seconds are
-    compared among the runs of one commit alone, which had the machine to themselves.
+    compared among the runs of one commit alone: others ran at another time, beside other work.
     """
     by_set = {name: judge(paper.CLAIMS, evidence) for name, evidence in sets.items()}
     found = []
@@ -119,7 +119,7 @@ def results(
     for name, verdict in found:
         row = verdicts.row(verdict)
         cells = row["paper"], f"**{row['outcome']}**", row["ours"], row["needs"]
-        cells = f"{row['where']}: {row['claim']}", *cells, row["paper's own test"]
+        cells = verdict.claim.title, *cells, row["paper's own test"]
         by = letters[name] if verdict.origin else ""
         lines.append(f"| {' | '.join(map(_cell, cells))} | {by} |")
     lines += ["", verdicts.ON_THE_PAPERS_TEST, "", "What the verdicts rest on:", ""]
@@ -240,9 +240,10 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
-    numbered = lessons.with_numbers(LESSONS.read_text(encoding="utf-8"), [v for _, v in found])
-    written |= {LESSONS: numbered}
-    return {**written, side_by_side.KEPT_VERDICTS: side_by_side.kept_verdicts(found)}
+    page = LESSONS.read_text(encoding="utf-8")
+    written[LESSONS] = lessons.with_numbers(page, [verdict for _, verdict in found])
+    written[side_by_side.KEPT_VERDICTS] = side_by_side.kept_verdicts(found)
+    return written
 
 
 def write_pages() -> None:

@@ -1,4 +1,4 @@
-"""What these runs show, beside what the runs kept here decided.
+"""The findings of these runs, beside what the runs kept here decided.
 
 The kept runs' verdicts stand in a table beside them, `mlruns/reference/verdicts.csv`, which `make
 figures SCALE=reference` writes. Each is that of the runs with most repeats, which may be from

@@ -95,8 +95,11 @@ def row(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def ours(verdict: Verdict) -> str:
-    """Our numbers for a claim, in words; empty without runs."""
+def ours(verdict: Verdict, shares: bool = True) -> str:
+    """Our numbers for a claim, in words; empty without runs.
+
+    `shares` says in how many seeds, or resamples of the repeats, the claim holds, too.
+    """
     claim, finding = verdict.claim, verdict.finding
     parts = [_effect(one) for one in finding.comparisons]
     if isfinite(finding.margin):
@@ -108,7 +111,7 @@ def ours(verdict: Verdict) -> str:
         parts.append(f"{METHODS[method]} {extra}")
     if claim.kind in ("within", "nugget") and isfinite(finding.effect):
         parts.append(_numbers(finding.effect, finding.low, finding.high))
-    if isfinite(finding.share) and (claim.repeats > 1 or claim.kind != "within"):
+    if shares and isfinite(finding.share) and (claim.repeats > 1 or claim.kind != "within"):
         of = "seeds" if claim.kind == "within" else "repeats"
         of = of if claim.kind in ("within", "nugget") else "resamples of the repeats"
         parts.append(f"so in {finding.share:.0%} of {of}")
