@@ -170,9 +170,9 @@ def test_a_member_that_diverges_is_named_and_stops_no_other(moons, fleet):
 
 
 def test_the_record_of_a_fleet_with_a_broken_repeat_is_whole_for_the_others_and_finite(
-    moons, tmp_path, monkeypatch
+    moons, database, monkeypatch
 ):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.delenv("DEIMOS_EXECUTION", raising=False)
     broken = replace(
         moons, x=moons.x.clone(), initial_sets=(tuple(range(10, 16)), (0, *range(10, 15)))

@@ -8,6 +8,7 @@ import sqlite3
 import zipfile
 import zlib
 from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -33,19 +34,31 @@ def use(monkeypatch, tmp_path, empty_database):
     return turn_to
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, empty_database):
+    """A folder: a store with an experiment, a table among its artifacts, and the archive of it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DEIMOS_EXECUTION", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        shutil.copy(empty_database, folder / "mlflow.db")
+        tiny.experiment(repeats=1)
+        (execution,) = queries.search(kind="execution")
+        id, place = execution.info.run_id, execution.info.experiment_id
+        about = tracking.Experiment("04-tiny", place, "smoke", id)
+        tracking.log_table(about, pd.DataFrame({"a": [1]}), "of-this-run")
+        tracking.close_execution(id, "finished")
+        assert archive.write_archive(folder / "runs.zip") == len(tiny.METHODS) + 1
+    return folder
+
+
 @pytest.fixture
-def exported(use, tmp_path):
-    """An experiment in store "here", with a table among its artifacts, and the archive of it."""
+def exported(recorded, use, tmp_path):
+    """The archive, with the store that it came from turned to: "here". Both are the test's own."""
+    (tmp_path / "here").mkdir()
+    shutil.copy(recorded / "mlflow.db", tmp_path / "here")
     use("here")
-    tiny.experiment(repeats=1)
-    (execution,) = queries.search(kind="execution")
-    id, place = execution.info.run_id, execution.info.experiment_id
-    about = tracking.Experiment("04-tiny", place, "smoke", id)
-    tracking.log_table(about, pd.DataFrame({"a": [1]}), "of-this-run")
-    tracking.close_execution(id, "finished")
-    file = tmp_path / "runs.zip"
-    assert archive.write_archive(file) == len(tiny.METHODS) + 1
-    return file
+    return Path(shutil.copy(recorded / "runs.zip", tmp_path))
 
 
 def told(run):

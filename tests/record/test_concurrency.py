@@ -93,6 +93,7 @@ def test_whoever_waits_takes_over_from_one_that_is_killed(database, tmp_path, se
     assert tiny.statuses(database) == {"FINISHED": 5, "KILLED": 1}
 
 
+@pytest.mark.soak
 def test_only_work_that_is_claimed_is_waited_for(database):
     """One that wants two repeats, both done, does not wait for one that is at a third."""
     assert tiny.ended(tiny.started(database)) == 0
