@@ -22,6 +22,9 @@ endif
 ifneq ($(filter-out paper quick smoke reference,$(SCALE))$(word 2,$(SCALE)),)
 $(error SCALE is "$(SCALE)" but must be paper, quick or smoke)
 endif
+ifneq ($(and $(filter reference,$(SCALE)),$(filter-out figures,$(MAKECMDGOALS))),)
+$(error SCALE=reference shows the runs that are kept: make figures SCALE=reference)
+endif
 ifneq ($(filter-out local ray,$(ENGINE))$(word 2,$(ENGINE)),)
 $(error ENGINE is "$(ENGINE)" but must be local or ray)
 endif
@@ -132,11 +135,17 @@ $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/
 	$(filter-out %/99-figures-and-tables.json,$(wildcard $(EXECUTED)/*.json)) | $(ENV)
 	$(here)
 
+# Our kept runs: the verdicts first, which the notebooks show, then every notebook that has some.
 .PHONY: figures
 figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## from the record; SCALE=reference: our kept runs
-	$(here)
 ifeq ($(SCALE),reference)
 	@$(PY) -m deimos.report.results_page
+	@printf '%s\n' $(filter-out notebooks/B%,$(wildcard notebooks/*.ipynb)) | \
+	DEIMOS_PROGRESS=lines xargs -n 1 -P 2 $(PY) -m deimos.execution.notebooks --scale reference
+	@$(PY) -m deimos.report.notebook_page $(EXECUTED)/reference/*.ipynb
+	@echo "Pages of the kept runs: docs/executed/*.md, and $(CURDIR)/$(EXECUTED)/reference/*.html"
+else
+	$(here)
 endif
 
 .PHONY: export

@@ -5,6 +5,9 @@
 
 A notebook's own parameters are the paper's; `notebooks/scales/SCALE.yaml` says what a smaller scale
 changes. Beside the executed notebook stand its HTML and a small JSON file that says how it went.
+
+At the scale "reference" a notebook shows the runs that the repository keeps, in a folder of that
+name. Cells with the tag "not-at-reference", which need data or fit a network, are then left out.
 """
 
 import argparse
@@ -24,11 +27,13 @@ from deimos.tracking import REFERENCE
 
 with extra("reproduce"):
     import nbconvert
+    import nbformat
     import pandas as pd
     import papermill
     from mlflow.exceptions import MlflowException
 
 NOTEBOOKS = tracking.ROOT / "notebooks"
+NOT_AT_REFERENCE = "not-at-reference"
 KERNEL_ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # matrix products that repeat; read when CUDA starts
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -84,6 +89,7 @@ def execute_notebook(
             stderr_file=sys.stderr,  # where the kernel shows its own progress
             coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=50"],
+            skip_cells_with_tag=NOT_AT_REFERENCE if scale == REFERENCE else "",
         )
         write_html(partial, html)
         status, error = "finished", ""
@@ -110,16 +116,29 @@ def execute_notebook(
     return Execution(name, scale, status, round(minutes, 2), error, **counts)
 
 
-def status_file(notebook: Path) -> Path:
-    """File that says how the last execution of a notebook went."""
+def executed_folder(notebook: Path, scale: str) -> Path:
+    """Folder of the executed notebook; what shows the kept runs replaces nothing of the user's."""
     folder = notebook.parent / "executed"
-    folder.mkdir(exist_ok=True)
+    return folder / REFERENCE if scale == REFERENCE else folder
+
+
+def status_file(notebook: Path, scale: str = "") -> Path:
+    """File that says how the last execution of a notebook went."""
+    folder = executed_folder(notebook, scale)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{notebook.stem}.json"
 
 
 def note(notebook: Path, execution: Execution) -> None:
     """Write an execution's outcome to its status file, for `closing_table`."""
-    status_file(notebook).write_text(json.dumps(asdict(execution), indent=1))
+    status_file(notebook, execution.scale).write_text(json.dumps(asdict(execution), indent=1))
+
+
+def shows_kept_runs(notebook: Path) -> bool:
+    """Whether the repository keeps runs of this notebook: it can then be executed without data."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = any(NOT_AT_REFERENCE in cell.metadata.get("tags", []) for cell in cells)
+    return tagged or notebook.stem == tracking.LAST_NOTEBOOK
 
 
 def closing_table(notebooks: Path) -> tuple[str, bool]:
@@ -189,8 +208,9 @@ def notebook_program(arguments: list[str] | None = None) -> int:
     notebook = given.notebook.resolve()
     try:
         with tracking.exclusive(notebook, f"executing {notebook.name}"):
-            status_file(notebook).unlink(missing_ok=True)
-            execution = checked_and_executed(notebook, given, notebook.parent / "executed")
+            status_file(notebook, given.scale).unlink(missing_ok=True)
+            folder = executed_folder(notebook, given.scale)
+            execution = checked_and_executed(notebook, given, folder)
             note(notebook, execution)
     except KeyboardInterrupt:  # while it waited for the other, or before it began
         execution = Execution(notebook.stem, given.scale, "stopped", 0.0, "nothing was begun")
@@ -209,10 +229,10 @@ def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path
     try:
         parameters = parameters_for(notebook, given.scale, given.repeats, given.p)
         if given.scale == REFERENCE:
-            if not notebook.stem.startswith("99-"):
+            if not shows_kept_runs(notebook):
                 raise ValueError(
-                    "the scale reference shows the runs that the repository keeps: only "
-                    "99-figures-and-tables can be executed at it"
+                    "the scale reference shows the runs that the repository keeps, and it keeps "
+                    f"none of {notebook.stem}: take another scale"
                 )
             tracking.read_references()
         return execute_notebook(notebook, given.scale, parameters, folder)

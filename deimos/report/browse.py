@@ -67,7 +67,7 @@ def scales() -> list[str]:
 def read_page(scale: str, state: str) -> Shown:
     """Read everything that the page shows of one scale, once for each state of the record."""
     evidence = tracking.evidence(scale)
-    claims = side_by_side.all_verdicts(scale, evidence)
+    claims = side_by_side.verdicts_at(scale, evidence)
     return Shown(scale, queries.chosen(None, scale, None, {}), evidence, claims)
 
 
@@ -231,7 +231,9 @@ def _rest(now: str, runs: list, shades: dict[str, str]) -> str:
 
 def executed_page(notebook: str, scale: str) -> Path | None:
     """The page of a notebook's last execution, if that was at this scale."""
-    page = NOTEBOOK_FOLDER / "executed" / f"{notebook}.html"
+    folder = NOTEBOOK_FOLDER / "executed"
+    folder = folder / scale if scale == queries.REFERENCE else folder
+    page = folder / f"{notebook}.html"
     status = page.with_suffix(".json")
     if not (page.exists() and status.exists()):
         return None

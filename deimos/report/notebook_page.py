@@ -1,23 +1,29 @@
 """An executed notebook as a page that code hosts render: Markdown, and its pictures beside it.
 
+    python -m deimos.report.notebook_page notebooks/executed/reference/*.ipynb
+
 Such hosts show an .ipynb slowly, or not at all, and its pictures would be text in git.
 """
 
 import base64
 import re
+import sys
 from io import BytesIO
 from pathlib import Path
 
 from deimos.extras import extra
+from deimos.tasks.files import ROOT
 
 with extra("reproduce"):
     import nbformat
     from PIL import Image
 
+PAGES = ROOT / "docs" / "executed"
+LEFT_OUT = "*Left out here: this page shows the runs that the repository keeps.*"
 COLOURS_KEPT = 128  # of a picture: lines, bands and letters need no more
 
 
-def write_notebook_page(executed: Path, folder: Path) -> Path:
+def write_notebook_page(executed: Path, folder: Path = PAGES) -> Path:
     """Write NAME.md and NAME-1.png, … into `folder`; older pictures of the notebook are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{executed.stem}-*.png"):
@@ -28,6 +34,8 @@ def write_notebook_page(executed: Path, folder: Path) -> Path:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source.rstrip()}\n```")
+        if cell.execution_count is None:
+            parts.append(LEFT_OUT)
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
@@ -60,3 +68,8 @@ def _bare(html: str) -> str:
     html = re.sub(r' (?:id|class|style|border|halign|valign)="[^"]*"', "", html)
     html = re.sub(r"(<\w+) +>", r"\1>", html)
     return re.sub(r"\s*\n\s*", "\n", html).strip()
+
+
+if __name__ == "__main__":
+    for given in sys.argv[1:]:
+        write_notebook_page(Path(given))

@@ -1,8 +1,7 @@
 """The results page and the README's table, written from the runs that the repository keeps.
 
 `make figures SCALE=reference` puts figures beside the kept runs and tables between the marks of
-`docs/results.md` and `README.md`: no number in them is typed in. The notebook that it executed at
-that scale, 99, becomes a page in `docs/executed`.
+`docs/results.md` and `README.md`: no number in them is typed in.
 """
 
 import re
@@ -18,7 +17,6 @@ from deimos import stats, tracking
 from deimos.report import (
     figures,
     lessons,
-    notebook_page,
     overview,
     paper,
     side_by_side,
@@ -27,11 +25,10 @@ from deimos.report import (
 )
 from deimos.report.judging import Verdict, judge, subject
 from deimos.report.paper import METHODS, Claim
-from deimos.tracking import LAST_NOTEBOOK, REFERENCES, ROOT, Evidence
+from deimos.tracking import REFERENCES, ROOT, Evidence
 
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
 LESSONS = ROOT / "docs" / "what-we-learned.md"
-EXECUTED = ROOT / "notebooks" / "executed" / f"{LAST_NOTEBOOK}.ipynb"
 SHOWN_FIGURES = (
     "figure-2-left", "figure-2-centre", "figure-2-right", "figure-3a", "figure-3b", "figure-3f",
     "figure-B1",
@@ -78,12 +75,14 @@ def decided(sets: Mapping[str, Evidence]) -> list[tuple[str, Verdict]]:
 
 
 def experiments_table(found: list[tuple[str, Verdict]]) -> str:
-    """The README's part: how the claims came out, and a row an experiment."""
+    """The README's part: how the claims came out, and a row an experiment, linked to its page."""
     lines = [_counted(found), "", "| experiment | claims | DEIMOS less random |", "|---|---|---|"]
     for name, title in side_by_side.EXPERIMENTS.items():
         own = [verdict for _, verdict in found if verdict.claim.experiment == name]
         claims = verdicts.counted([verdict.outcome for verdict in own])
-        lines.append(f"| {title} | {claims} | {_against_random(own)} |")
+        (notebook,) = (ROOT / "notebooks").glob(f"*-{name}.ipynb")
+        page = f"docs/executed/{notebook.stem}.md"
+        lines.append(f"| [{title}]({page}) | {claims} | {_against_random(own)} |")
     return "\n".join(lines)
 
 
@@ -247,8 +246,7 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
 
 
 def write_pages() -> None:
-    """Write the pages, the figures beside the kept runs, and the page of the notebook 99."""
-    notebook_page.write_notebook_page(EXECUTED, ROOT / "docs" / "executed")
+    """Write the pages, and the figures beside the kept runs."""
     sets = kept()
     evidence = sets["H100"]
     evidence = Evidence(

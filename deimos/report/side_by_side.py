@@ -5,6 +5,7 @@ figures SCALE=reference` writes. Each is that of the runs with most repeats, whi
 another machine than the figures: so the UI, the last notebook and the pages all say the same.
 """
 
+from collections.abc import Sequence
 from math import isfinite
 
 import pandas as pd
@@ -73,15 +74,18 @@ def _in_words(effect: float, low: float, high: float, repeats: int) -> str:
     return f"{effect:+.2g}{interval}, {repeats} repeat{'s' if repeats > 1 else ''}"
 
 
-def all_verdicts(scale: str, evidence: Evidence) -> pd.DataFrame:
+def verdicts_at(
+    scale: str, evidence: Evidence, claims: Sequence[Claim] = paper.CLAIMS
+) -> pd.DataFrame:
     """A row for each of the paper's claims, as `verdicts.verdicts` has them.
 
     At the kept runs' scale they are what all kept runs together decide, and `by` names those that
     do; at any other scale they are judged from the evidence.
     """
     if scale != REFERENCE:
-        return verdicts.verdicts(paper.CLAIMS, evidence)
+        return verdicts.verdicts(claims, evidence)
     kept = pd.read_csv(KEPT_VERDICTS)
+    kept = kept[kept.experiment.isin({claim.experiment for claim in claims})]
     words = kept.select_dtypes(exclude="number").columns
     return kept.fillna(dict.fromkeys(words, "")).drop(columns="experiment")
 

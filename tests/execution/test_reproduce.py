@@ -76,17 +76,36 @@ def test_all_wrong_parameters_are_told_at_once_and_nothing_is_run(notebook, caps
     assert [path.name for path in (notebook.parent / "executed").iterdir()] == ["tiny.json"]
 
 
-@pytest.mark.parametrize(
-    "wrong, sentence",
-    [
-        (["-p", "methods", "[a"], "-p methods [a: write a value as YAML"),
-        (["--scale", "reference"], "only 99-figures-and-tables can be executed at it"),
-    ],
-)
-def test_what_cannot_be_asked_is_refused_in_a_sentence(notebook, wrong, sentence, capsys):
-    assert notebooks.notebook_program([str(notebook), *wrong]) == 1
-    assert sentence in capsys.readouterr().err
+def test_a_value_that_cannot_be_read_is_refused_in_a_sentence(notebook, capsys):
+    assert notebooks.notebook_program([str(notebook), "-p", "methods", "[a"]) == 1
+    assert "-p methods [a: write a value as YAML" in capsys.readouterr().err
     assert status(notebook)["status"] == "refused"
+
+
+def test_a_notebook_of_which_no_runs_are_kept_cannot_show_them(notebook, capsys):
+    assert notebooks.notebook_program([str(notebook), "--scale", "reference"]) == 1
+    assert "the repository keeps, and it keeps none of tiny" in capsys.readouterr().err
+    (refused,) = notebook.parent.glob("executed/**/*.json")
+    assert refused.parent.name == "reference"
+    assert json.loads(refused.read_text())["status"] == "refused"
+
+
+def test_what_shows_the_kept_runs_leaves_out_its_marked_cells_and_replaces_nothing(
+    notebook, monkeypatch
+):
+    monkeypatch.setattr(notebooks.tracking, "read_references", lambda: 0)
+    nb = nbformat.read(notebook, as_version=4)
+    nb.cells[0].source = 'scale: str = "paper"'
+    marked = {"tags": [notebooks.NOT_AT_REFERENCE]}
+    nb.cells[1:] = [nbformat.v4.new_code_cell("1 / 0", metadata=marked)]
+    nb.cells.append(nbformat.v4.new_code_cell("scale"))
+    nbformat.write(nb, notebook)
+    assert notebooks.notebook_program([str(notebook), "--scale", "quick"]) == 1
+    assert notebooks.notebook_program([str(notebook), "--scale", "reference"]) == 0
+    assert status(notebook)["scale"] == "quick"
+    shown = nbformat.read(notebook.parent / "executed/reference/tiny.ipynb", as_version=4).cells
+    assert [cell.execution_count is None for cell in shown] == [False, False, True, False]
+    assert shown[-1].outputs[0].data["text/plain"] == "'reference'"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_every_claim_has_its_row_beside_the_kept_runs():
 
 
 def test_the_kept_runs_verdicts_are_those_of_the_runs_that_decide(kept, decided):
-    found = side_by_side.all_verdicts(tracking.REFERENCE, kept["H100"])
+    found = side_by_side.verdicts_at(tracking.REFERENCE, kept["H100"])
     rows = [verdicts.row(verdict) for _, verdict in decided]
     assert found.columns.tolist() == [*rows[0], "by"]
     for column in ("where", "claim", "outcome", "ours", "needs", "rests_on"):
@@ -45,5 +45,5 @@ def test_the_kept_runs_verdicts_are_those_of_the_runs_that_decide(kept, decided)
 
 def test_at_any_other_scale_the_runs_are_judged_themselves():
     none = evidence_of(pd.DataFrame(columns=[*COLUMNS]))
-    found = side_by_side.all_verdicts("quick", none)
+    found = side_by_side.verdicts_at("quick", none)
     assert set(found.outcome) == {"not tested"} and "by" not in found

@@ -79,3 +79,14 @@ def test_a_second_execution_finds_everything_done(executed):
     before = executed[notebook.stem]
     assert before.new == 26 and (before.resumed, before.skipped) == (0, 0)
     assert (again.new, again.resumed, again.skipped) == (0, 0, 26)
+
+
+def test_the_kept_runs_are_shown_without_data_and_nothing_is_fitted(executed):
+    tracking.read_references()
+    notebook = notebooks.NOTEBOOKS / "04-mnist-7-vs-9.ipynb"
+    folder = executed["folder"] / "kept"
+    folder.mkdir()
+    shown = notebooks.execute_notebook(notebook, "reference", {"scale": "reference"}, folder)
+    assert (shown.status, shown.error, shown.new, shown.resumed) == ("finished", "", 0, 0)
+    assert sum(shown.outcomes.values()) == len(paper.MNIST_7_VS_9)
+    assert shown.outcomes["supported"] > 5
