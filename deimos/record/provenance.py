@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,18 +32,20 @@ def code_fingerprint(folder: Path = PACKAGE, also: Sequence[str] = ()) -> str:
     do not count.
     """
     modules = [*science_modules(folder), *also]
-    code = [(name, _bare(folder / f"{name}.py")) for name in modules]
+    texts = ((name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in modules)
+    code = [(name, _bare(text)) for name, text in texts]
     stored = sorted(file for name in SCIENCE_FOLDERS for file in folder.glob(f"{name}/*.json"))
     code += [(file.name, json.loads(file.read_text())) for file in stored]
     return hashlib.sha256(repr(code).encode()).hexdigest()[:16]
 
 
-def _bare(file: Path) -> list:
+@cache  # every fleet asks, and a second is much where it has few runs
+def _bare(text: str) -> list:
     """A module's syntax tree as nested lists, without docstrings.
 
     Neither `ast.unparse` (f-strings) nor `ast.dump` (new fields) says the same in every Python.
     """
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
