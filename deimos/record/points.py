@@ -10,7 +10,6 @@ artifacts.
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +21,7 @@ from deimos.record.queries import MEMBER
 
 BEGINNING = "points.json"
 ACQUIRED = "acquired.csv"
+_written: dict[str, dict[int, str]] = {}  # what `_rows` would read, by run, of this process' runs
 
 
 def keep_beginning(
@@ -35,8 +35,8 @@ def keep_beginning(
 def keep_predictions(iteration: Iteration) -> None:
     """Write the mean predictions of what an iteration acquired, below those of all before it."""
     n, run_id = iteration.n_acquired, iteration.member.run_id
-    rows = _written(run_id)
-    if n and n not in rows:  # another process took the run further since
+    rows = _written.setdefault(run_id, {})
+    if n and n not in rows:  # another process took the run this far
         rows |= _rows(run_id)
     for later in [position for position in rows if position > n]:
         del rows[later]
@@ -104,12 +104,6 @@ def _ids(
             rows += [(*queries.member(run), id) for id in json.loads(text)[which] or ()]
     frame = pd.DataFrame(rows, columns=[*MEMBER, "id"])
     return frame.sort_values(MEMBER, kind="stable", ignore_index=True)
-
-
-@cache
-def _written(run_id: str) -> dict[int, str]:
-    """The rows of `_rows`, read once; to be changed by whoever writes further ones."""
-    return _rows(run_id)
 
 
 def _rows(run_id: str) -> dict[int, str]:

@@ -98,7 +98,7 @@ def test_what_was_said_before_a_stop_is_there_after_it_and_nothing_is_twice():
         store.client().delete_run(found.info.run_id)
     for stop_after, forgotten in ((3, False), (4, True), (2, False), (None, True)):
         if forgotten:  # as in another process
-            points._written.cache_clear()
+            points._written.clear()
         run(stop_after=stop_after)
     pd.testing.assert_frame_equal(tracking.acquired_predictions("moons", "smoke"), whole)
 
