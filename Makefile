@@ -82,7 +82,7 @@ lock: ## requirements.lock anew from pyproject.toml; pins stay unless UPGRADE=--
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet uv
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
-	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
+	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
 
 .PHONY: audit
 audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over the network

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from graphlib import TopologicalSorter
+from importlib.metadata import distributions
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import papermill
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import deimos
 from deimos.execution.parameters import check_parameters, declared
@@ -186,17 +188,34 @@ def test_the_lock_satisfies_pyproject_and_is_hashed_throughout():
     asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     entries = re.split(r"\n(?=\w)", (ROOT / "requirements.lock").read_text())[1:]
     assert all("--hash=sha256:" in entry for entry in entries)
-    pins = [re.match(r"([\w.-]+)==([\w.!+-]+)", entry).groups() for entry in entries]
     for requirement in map(Requirement, asked):
         if requirement.name != project["name"]:
             name = requirement.name.lower().replace("_", "-")
-            versions = [version for pinned, version in pins if pinned == name]
+            versions = [version for pinned, _, version in pins() if pinned == name]
             assert versions and all(v in requirement.specifier for v in versions), name
+
+
+def pins():
+    """Name, extras and version of every line of the lock."""
+    text = (ROOT / "requirements.lock").read_text()
+    lines = re.findall(r"^([\w.-]+)(?:\[(.*)\])?==([\w.!+-]+)", text, flags=re.MULTILINE)
+    return [(name, set(extras.split(", ")), version) for name, extras, version in lines]
+
+
+def test_what_a_package_asks_for_with_extras_is_locked_with_them():
+    """Else pip looks at its newest version too, and refuses everything, having no hash of that."""
+    locked = {name: extras for name, extras, _ in pins()}
+    here = [one for one in distributions() if canonicalize_name(one.name) in locked]
+    asked = [Requirement(text) for one in here for text in one.requires or []]
+    applying = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wanted = {canonicalize_name(one.name): one.extras for one in applying if one.extras}
+    assert wanted
+    assert [name for name, extras in wanted.items() if not extras <= locked[name]] == []
 
 
 def test_the_lock_names_no_index_and_no_local_path():
     for line in (ROOT / "requirements.lock").read_text().splitlines():
-        assert re.match(r"\s*(#|--hash=sha256:[0-9a-f]{64}|[\w.-]+==)", line)
+        assert re.match(r"\s*(#|--hash=sha256:[0-9a-f]{64}|[\w.-]+(\[.*\])?==)", line)
         assert "://" not in line
 
 
