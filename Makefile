@@ -82,7 +82,8 @@ lock: ## requirements.lock anew from pyproject.toml; pins stay unless UPGRADE=--
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet uv
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
-	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o requirements.lock
+	--no-emit-index-url --no-strip-extras --custom-compile-command "make lock" $(UPGRADE) pyproject.toml \
+	-o requirements.lock
 
 .PHONY: audit
 audit: $(ENV) ## known holes in what the lock installs, as PyPI tells them over the network
@@ -140,7 +141,7 @@ $(FIGURES): notebooks/99-figures-and-tables.ipynb $(wildcard deimos/*.py deimos/
 figures: notebooks/99-figures-and-tables.ipynb $(ENV) ## from the record; SCALE=reference: our kept runs
 ifeq ($(SCALE),reference)
 	@$(PY) -m deimos.report.results_page
-	@printf '%s\n' $(filter-out notebooks/B%,$(wildcard notebooks/*.ipynb)) | \
+	@printf '%s\n' $(filter-out notebooks/B%,$(NOTEBOOKS)) | \
 	DEIMOS_PROGRESS=lines xargs -n 1 -P 2 $(PY) -m deimos.execution.notebooks --scale reference
 	@$(PY) -m deimos.report.notebook_page $(EXECUTED)/reference/*.ipynb
 	@echo "Pages of the kept runs: docs/executed/*.md, and $(CURDIR)/$(EXECUTED)/reference/*.html"

@@ -89,7 +89,7 @@ def execute_notebook(
             stderr_file=sys.stderr,  # where the kernel shows its own progress
             coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=50"],
-            skip_cells_with_tag=NOT_AT_REFERENCE if scale == REFERENCE else "",
+            skip_cells_with_tag=NOT_AT_REFERENCE if scale == REFERENCE else "skip-execution",
         )
         write_html(partial, html)
         status, error = "finished", ""
@@ -122,7 +122,7 @@ def executed_folder(notebook: Path, scale: str) -> Path:
     return folder / REFERENCE if scale == REFERENCE else folder
 
 
-def status_file(notebook: Path, scale: str = "") -> Path:
+def status_file(notebook: Path, scale: str) -> Path:
     """File that says how the last execution of a notebook went."""
     folder = executed_folder(notebook, scale)
     folder.mkdir(parents=True, exist_ok=True)
