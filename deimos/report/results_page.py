@@ -40,7 +40,10 @@ KEPT = {
         "mnist-7-vs-9.zip", "mnist-0-to-9.zip", "face-age.zip", "splicing.zip", "simulations.zip",
     ),
     "CPU": ("mnist-7-vs-9-on-cpus.zip", "mnist-0-to-9-on-cpus.zip"),
-    "CPU, bfloat16": ("half-precision/mnist-7-vs-9.zip", "half-precision/mnist-7-vs-9-more.zip"),
+    "CPU, bfloat16": (
+        "half-precision/mnist-7-vs-9.zip", "half-precision/mnist-7-vs-9-more.zip",
+        "half-precision/mnist-0-to-9.zip",
+    ),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
 

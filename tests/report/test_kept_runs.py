@@ -34,6 +34,11 @@ def test_seven_repeats_tell_deimos_from_robust_k_center(kept):
     assert seven == {("random",): "supported", ("k_center",): "supported"}
 
 
+def test_four_repeats_tell_deimos_from_max_entropy_on_ten_digits_and_not_from_random(kept):
+    four = outcomes(kept["CPU, bfloat16"], where="Fig. 3 b")
+    assert four == {("random",): "undecided", ("max_entropy",): "supported"}
+
+
 def test_the_kept_faces_and_digits_decide_what_three_repeats_can(kept):
     ours = kept["H100"]
     right = outcomes(ours, where="Fig. 2 right", methods=("random",))

@@ -23,7 +23,7 @@ def test_a_record_without_runs_says_so_beside_what_the_kept_runs_decided():
 
 def test_the_kept_runs_themselves_say_what_stands_beside_them(kept):
     these, beside = cells(kept["H100"])
-    assert these["MNIST 0-9 (Fig. 3)"] == beside["MNIST 0-9 (Fig. 3)"].partition(":")[0]
+    assert these["Face age (Fig. 2)"] == beside["Face age (Fig. 2)"].partition(":")[0]
     assert these["One dimension (Fig. 1)"] == beside["One dimension (Fig. 1)"]
     assert these["5' splicing (Fig. 2 left, Tab. 1)"].endswith("3 repeats, to 478 of 600")
 
