@@ -209,8 +209,7 @@ def notebook_program(arguments: list[str] | None = None) -> int:
     try:
         with tracking.exclusive(notebook, f"executing {notebook.name}"):
             status_file(notebook, given.scale).unlink(missing_ok=True)
-            folder = executed_folder(notebook, given.scale)
-            execution = checked_and_executed(notebook, given, folder)
+            execution = checked_and_executed(notebook, given)
             note(notebook, execution)
     except KeyboardInterrupt:  # while it waited for the other, or before it began
         execution = Execution(notebook.stem, given.scale, "stopped", 0.0, "nothing was begun")
@@ -224,7 +223,7 @@ def notebook_program(arguments: list[str] | None = None) -> int:
     return {"finished": 0, "stopped": 130}.get(execution.status, 1)
 
 
-def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path) -> Execution:
+def checked_and_executed(notebook: Path, given: argparse.Namespace) -> Execution:
     """The execution that the command line asks for, or how it was refused."""
     try:
         parameters = parameters_for(notebook, given.scale, given.repeats, given.p)
@@ -235,6 +234,7 @@ def checked_and_executed(notebook: Path, given: argparse.Namespace, folder: Path
                     f"none of {notebook.stem}: take another scale"
                 )
             tracking.read_references()
+        folder = executed_folder(notebook, given.scale)
         return execute_notebook(notebook, given.scale, parameters, folder)
     except (ValueError, OSError) as refusal:  # a parameter, a file, a record out of reach
         return Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))

@@ -14,8 +14,6 @@ from deimos.execution import notebooks
 from deimos.report import paper, side_by_side
 from deimos.report.notebook_page import LEFT_OUT, PAGES, write_notebook_page
 
-KEPT = PAGES
-
 
 @pytest.fixture
 def executed(tmp_path):
@@ -55,7 +53,7 @@ def test_a_page_has_code_text_pictures_and_bare_tables(executed, tmp_path):
 
 
 def test_the_kept_page_of_99_shows_before_it_tells():
-    page = (KEPT / "99-figures-and-tables.md").read_text(encoding="utf-8")
+    page = (PAGES / "99-figures-and-tables.md").read_text(encoding="utf-8")
     pictures = pictures_of(page)
     assert len(pictures) == 14  # the overview and thirteen figures
     tables = [at.start() for at in re.finditer("<table", page)]
@@ -66,11 +64,11 @@ def test_the_kept_page_of_99_shows_before_it_tells():
 
 def test_every_notebook_of_which_runs_are_kept_has_its_page_and_tells_the_kept_verdicts():
     """Their code is the notebooks' own, so that a page is never of an older one."""
-    pages = {file.stem: file.read_text(encoding="utf-8") for file in KEPT.glob("*.md")}
+    pages = {file.stem: file.read_text(encoding="utf-8") for file in PAGES.glob("*.md")}
     sources = {file.stem: file for file in notebooks.NOTEBOOKS.glob("*.ipynb")}
     assert {name for name in sources if notebooks.shows_kept_runs(sources[name])} == set(pages)
     shown = [name for page in pages.values() for name in pictures_of(page)]
-    assert sorted(shown) == sorted(path.name for path in KEPT.glob("*.png"))
+    assert sorted(shown) == sorted(path.name for path in PAGES.glob("*.png"))
     kept = pd.read_csv(side_by_side.KEPT_VERDICTS, keep_default_na=False)
     for name, page in pages.items():
         for cell in nbformat.read(sources[name], as_version=4).cells:
@@ -80,7 +78,7 @@ def test_every_notebook_of_which_runs_are_kept_has_its_page_and_tells_the_kept_v
         assert table.count("<tr>") == 1 + len(own) > 1
         for row in own.itertuples():
             assert f"<td>{row.outcome}</td>" in table and html.escape(row.ours, False) in table
-    assert sum(path.stat().st_size for path in KEPT.iterdir()) < 1_500_000
+    assert sum(path.stat().st_size for path in PAGES.iterdir()) < 1_500_000
 
 
 def pictures_of(page: str) -> list[str]:
