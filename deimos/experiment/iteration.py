@@ -153,9 +153,12 @@ def _acquire(
     answers = mc_dropout.predictive_mean(
         network, features, schedule.n_masks, streams.torch("diversity")
     )
+    acquired = tuple(ids[batch].tolist())
     if network.classifies and schedule.batch_size > 1:
         seen["batch/diversity"] = mc_dropout.batch_diversity(answers)
-    return tuple(ids[batch].tolist()), seen, tuple(map(tuple, answers.tolist()))
+        seen["batch/share_confident"] = mc_dropout.confident_share(answers)
+        seen["batch/hardness"] = task.hardness(acquired)
+    return acquired, seen, tuple(map(tuple, answers.tolist()))
 
 
 def points_of_repeat(

@@ -114,6 +114,24 @@ def batch_diversity(probabilities: Float[Tensor, "b c"], smallest: float = 1e-12
     return (ordered / (b * (b - 1))).item() if b > 1 else float("nan")
 
 
+def confident_share(probabilities: Float[Tensor, "b c"], confident: float = 0.99) -> float:
+    """Share of a batch's diversity that confident pairs of different classes make (§5.3).
+
+    A point is predicted confidently if one class has more than `confident` of its mean probability,
+    where the paper speaks of very low predictive uncertainty. 0 for a batch without diversity.
+    """
+    top, classes = probabilities.double().max(1)
+    of_class = [(top > confident) & (classes == k) for k in range(probabilities.shape[1])]
+
+    def summed(chosen: Tensor) -> float:  # the divergences of all pairs of these points
+        b = len(chosen)
+        return batch_diversity(chosen) * b * (b - 1) if b > 1 else 0.0
+
+    within = sum(summed(probabilities[members]) for members in of_class)
+    across, whole = summed(probabilities[top > confident]) - within, summed(probabilities)
+    return across / whole if whole > 0 else 0.0
+
+
 def _fresh_passes(
     network: Network, features: Tensor, n_passes: int, generator: torch.Generator
 ) -> Iterator[Float[Tensor, "j S c"]]:

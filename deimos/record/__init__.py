@@ -11,6 +11,7 @@
     evidence        origin of an experiment's runs, and doubts about them
     ui              MLflow's UI: its start, links into it, saved charts
     archive         runs as one file, from one store to another
+    measure_later   what kept runs did not measure, from what they kept
     points          points that a run acquired and was tested on, as small files of it
     run_rows        rows of an archive written into a database at once
     saved_views     charts saved in MLflow's UI

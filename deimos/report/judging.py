@@ -378,6 +378,32 @@ def _within(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
     return Finding(outcome, (), *map(float, numbers), share=share, reasons=reasons)
 
 
+def _mean(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
+    """The mean over a run lies within the bounds, by Student's t over the repeats."""
+    means = _between(claim, rows).groupby("repeat").value.mean()
+    return _by_interval(means.to_numpy(), *claim.bounds)
+
+
+def _rises(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
+    """The mean over the last quarter of each run is above that over its first, by the same."""
+    curves = _between(claim, rows).pivot(index="n_acquired", columns="repeat", values="value")
+    n = curves.dropna().index
+    quarter = (n.max() - n.min()) / 4
+    first, last = curves.loc[: n.min() + quarter], curves.loc[n.max() - quarter : n.max()]
+    return _by_interval((last.mean() - first.mean()).to_numpy(), 0, inf)
+
+
+def _by_interval(values: np.ndarray, least: int | float, most: int | float) -> Finding:
+    """Judge one value a repeat by the interval of their mean: it lies within, or outside."""
+    _, (low, high) = stats.paired_test(values)
+    outcome: Outcome = "undecided"
+    if least < low and high < most:
+        outcome = "supported"
+    elif high < least or low > most:
+        outcome = "contradicted"
+    return Finding(outcome, effect=float(values.mean()), low=low, high=high)
+
+
 def _nugget(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
     """The nugget in use over the mean dropout variance of each repeat's first model (App. E)."""
     in_use = evidence.origins[claim.experiment].nugget.get(claim.batch_size, nan)
@@ -400,5 +426,7 @@ CHECKS: dict[str, Callable[[Claim, pd.DataFrame, Evidence], Finding]] = {
     "fewest": _fewest,
     "extra": _extra,
     "within": _within,
+    "mean": _mean,
+    "rises": _rises,
     "nugget": _nugget,
 }

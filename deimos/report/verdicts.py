@@ -8,7 +8,15 @@ import numpy as np
 
 from deimos import stats
 from deimos.extras import extra
-from deimos.report.judging import OUTCOMES, Comparison, Outcome, Verdict, judge, subject
+from deimos.report.judging import (
+    OUTCOMES,
+    Comparison,
+    Finding,
+    Outcome,
+    Verdict,
+    judge,
+    subject,
+)
 from deimos.report.paper import METHODS, Claim
 from deimos.tracking import Evidence
 
@@ -111,6 +119,8 @@ def ours(verdict: Verdict, shares: bool = True) -> str:
         parts.append(f"{METHODS[method]} {extra}")
     if claim.kind in ("within", "nugget") and isfinite(finding.effect):
         parts.append(_numbers(finding.effect, finding.low, finding.high))
+    if claim.kind in ("mean", "rises") and isfinite(finding.effect):
+        parts.append(_with_interval(finding, "" if claim.kind == "mean" else "+"))
     if shares and isfinite(finding.share) and (claim.repeats > 1 or claim.kind != "within"):
         of = "seeds" if claim.kind == "within" else "repeats"
         of = of if claim.kind in ("within", "nugget") else "resamples of the repeats"
@@ -152,8 +162,12 @@ def rests_on(verdict: Verdict) -> str:
 
 
 def _effect(one: Comparison) -> str:
-    interval = f" [{one.low:+.2g}, {one.high:+.2g}]" if isfinite(one.low) else ""
-    return f"{METHODS[one.method]} {one.effect:+.2g}{interval}"
+    return f"{METHODS[one.method]} {_with_interval(one)}"
+
+
+def _with_interval(found: Comparison | Finding, sign: str = "+") -> str:
+    ends = f" [{found.low:{sign}.2g}, {found.high:{sign}.2g}]" if isfinite(found.low) else ""
+    return f"{found.effect:{sign}.2g}{ends}"
 
 
 def _numbers(mean: float, low: float, high: float) -> str:

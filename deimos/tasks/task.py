@@ -5,6 +5,7 @@ repeat. Ids count the rows of the full data set either way.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,6 +52,20 @@ class Task:
             return {"accuracy": (answers.argmax(1) == self.test_y).double().mean().item()}
         mse = (answers.squeeze(1).double() - self.test_y).square().mean().item()
         return {"mse": mse, "rmse": mse**0.5}
+
+    def hardness(self, ids: Sequence[int], neighbours: int = 10, among: int = 5_000) -> float:
+        """Mean share of a point's nearest neighbours that are of another class (Fig. 3 c).
+
+        0 for prototypes, towards 1 for outliers. Neighbours are found by Euclidean distance of the
+        inputs, `among` so many training points or fewer, evenly spread over their ids. It looks at
+        labels that no method sees, as a test score does.
+        """
+        points = torch.as_tensor(ids, device=self.x.device)
+        others = self.train_ids[:: math.ceil(len(self.train_ids) / among)]
+        apart = torch.cdist(self.x[points].flatten(1).float(), self.x[others].flatten(1).float())
+        apart[points[:, None] == others] = torch.inf
+        nearest = others[apart.topk(min(neighbours, len(others) - 1), largest=False).indices]
+        return (self.y[nearest] != self.y[points, None]).double().mean().item()
 
     def describe(self) -> str:
         """One line on where the data come from and how many there are."""

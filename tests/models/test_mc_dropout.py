@@ -93,6 +93,28 @@ def test_equal_predictions_have_no_diversity_and_certain_ones_a_finite_one():
     assert math.isnan(mc_dropout.batch_diversity(torch.ones(1, 2) / 2))
 
 
+def test_confident_pairs_of_two_classes_make_their_share_of_the_diversity():
+    logits = 6 * torch.randn(12, 3, generator=generator(2), dtype=torch.float64)
+    p = logits.softmax(1)
+    shares = {True: 0.0, False: 0.0}
+    for i in range(12):
+        for j in range(i):
+            apart = ((p[i] - p[j]) * (p[i] / p[j]).log()).sum().item()
+            confident = p[i].max() > 0.9 and p[j].max() > 0.9
+            shares[bool(confident and p[i].argmax() != p[j].argmax())] += apart
+    assert min(shares.values()) > 0
+    expected = shares[True] / sum(shares.values())
+    assert mc_dropout.confident_share(p, 0.9) == pytest.approx(expected)
+
+
+def test_without_confident_pairs_or_diversity_their_share_is_none():
+    assert mc_dropout.confident_share(torch.tensor([[0.6, 0.4], [0.3, 0.7]])) == 0
+    assert mc_dropout.confident_share(torch.tensor([[0.999, 0.001], [0.3, 0.7]])) == 0
+    assert mc_dropout.confident_share(torch.full((4, 2), 0.5)) == 0
+    of_one_class = torch.tensor([[0.999, 0.001], [0.995, 0.005], [0.4, 0.6]])
+    assert mc_dropout.confident_share(of_one_class) == pytest.approx(0, abs=1e-12)
+
+
 def test_logits_are_what_the_probabilities_are_made_of_under_the_same_masks():
     network = Network(nn.Sequential(nn.Linear(3, 6), nn.ReLU()), (6, 5, 4), p=0.3)
     x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))

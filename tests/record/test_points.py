@@ -78,6 +78,14 @@ def test_predictions_are_the_models_own_of_what_it_picked_and_give_the_diversity
         found = mc_dropout.batch_diversity(torch.tensor(batch.to_numpy()))
         assert found == pytest.approx(row.value, rel=1e-5)
     assert len(diversity) == 4 * 3
+    for row in tracking.table("moons", "smoke", metric="share_confident").itertuples():
+        batch = wide.loc[(row.method, row.repeat)].iloc[row.n_acquired : row.n_acquired + 4]
+        found = mc_dropout.confident_share(torch.tensor(batch.to_numpy()))
+        assert found == pytest.approx(row.value, rel=1e-5)
+    for row in tracking.table("moons", "smoke", metric="hardness").itertuples():
+        picked = ids[(ids.method == row.method) & (ids["repeat"] == row.repeat)].id
+        batch = picked.iloc[row.n_acquired : row.n_acquired + 4].tolist()
+        assert tiny.moons().hardness(batch) == row.value
     streams = Streams(tiny.SCHEDULE.seed, 1, 0, torch.device("cpu"))
     task = tiny.moons()
     labelled = torch.tensor(initial_set(task, tiny.SCHEDULE, 1))

@@ -199,6 +199,38 @@ def test_higher_diversity_needs_the_interval_and_nearly_all_iterations():
     assert outcome(claim, table.assign(value=table.value + now_and_then)) == "contradicted"
 
 
+def test_a_mean_is_judged_by_its_interval_over_the_repeats():
+    claim = replace(MORE, kind="mean", leader="random", bounds=(0.5, 1), horizon=3)
+    rows = np.full((4, 3), 0.75) + [[-0.2], [0.2], [0.1], [-0.1]]  # mean .75 in every repeat
+
+    def judged(*by_repeat):
+        return judge([claim], evidence_of(curves({"random": rows + np.array(by_repeat)})))[0]
+
+    above = judged(-0.01, 0.0, 0.01)
+    half = 4.303 * 0.01 / 3**0.5
+    assert above.outcome == "supported" and above.finding.effect == pytest.approx(0.75)
+    assert above.finding.low == pytest.approx(0.75 - half, abs=1e-5)
+    assert verdicts.ours(above) == "0.75 [0.73, 0.77]"
+    assert judged(-0.41, -0.4, -0.39).outcome == "contradicted"
+    assert judged(-0.31, -0.2, -0.29).outcome == "undecided"
+    assert judged(0.23, 0.24, 0.25).outcome == "undecided"  # the interval passes 1
+    (alone,) = judge([claim], evidence_of(curves({"random": rows[:, :1]}, 1)))
+    assert alone.outcome == "undecided" and verdicts.ours(alone) == "0.75"
+
+
+def test_what_rises_is_higher_in_the_last_quarter_than_in_the_first():
+    claim = replace(MORE, kind="rises", methods=("deimos",), horizon=7)
+    level = np.array([[0.0], [0], [9], [9], [9], [9], [1], [1]]) + [0.1, 0.2, 0.3]
+    steeper = level * [1, 1.1, 1.2]
+    (verdict,) = judge([claim], evidence_of(curves({"deimos": steeper})))
+    assert verdict.outcome == "supported"
+    assert verdict.finding.effect == pytest.approx(np.mean([1, 1.1, 1.2]))
+    assert verdicts.ours(verdict).startswith("+1.1 [+")
+    assert outcome(claim, curves({"deimos": steeper[::-1]})) == "contradicted"
+    assert outcome(claim, curves({"deimos": level * [1, -1.1, 1.2]})) == "undecided"
+    assert outcome(claim, curves({"deimos": level[:1]})) == "not tested"
+
+
 def test_the_nugget_is_a_share_of_the_first_models_variance():
     claim = next(c for c in paper.FACE_AGE if c.kind == "nugget")
     table = curves({"deimos": [[40.0, 30, 50], [1, 1, 1]]}, metric="mean_variance",

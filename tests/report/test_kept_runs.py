@@ -1,11 +1,15 @@
 """What the kept runs say, and how often the rules would be wrong on runs such as these."""
 
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tables import evidence_of
 
 from deimos import stats, tracking
+from deimos.models import mc_dropout
 from deimos.report import paper
 from deimos.report.judging import difference, judge, subject
 
@@ -58,6 +62,30 @@ def test_the_kept_faces_and_digits_decide_what_three_repeats_can(kept):
     found = {v.claim.methods[0]: v.outcome for v in judge(table_2, ours)}
     assert found["max_entropy"] == "undecided" and found["bald"] == "supported"
     assert set(outcomes(ours, where="Fig. 3 e").values()) == {"contradicted"}
+
+
+@pytest.mark.parametrize("confident", [0.9, 0.99, 0.999])
+def test_confident_pairs_make_most_of_randoms_diversity_with_two_classes_and_not_with_ten(
+    kept, confident
+):
+    shares = {"mnist-7-vs-9": [], "mnist-0-to-9": []}
+    for file in ("mnist-7-vs-9-more.zip", "mnist-0-to-9.zip"):
+        path = tracking.REFERENCES / "half-precision" / file
+        values, runs = tracking.contents(path)
+        random = [run for run in runs.values() if run["params"].get("method") == "random"]
+        for run in random:
+            with zipfile.ZipFile(path) as archive:
+                said = pd.read_csv(archive.open(f"artifacts/{run['origin']}/acquired.csv"))
+            answers = said.filter(like="output_").to_numpy()
+            batches = [torch.tensor(answers[n : n + 25]) for n in range(0, 500, 25)]
+            own = values[(values.run == run["origin"]) & (values.metric == "batch/diversity")]
+            diversity = [mc_dropout.batch_diversity(batch) for batch in batches]
+            assert own.sort_values("step").value.tolist() == pytest.approx(diversity, rel=1e-8)
+            share = np.mean([mc_dropout.confident_share(batch, confident) for batch in batches])
+            shares[run["params"]["task"]].append(share)
+    assert [len(of_repeats) for of_repeats in shares.values()] == [4, 4]
+    (_, two), (_, ten) = map(stats.paired_test, map(np.array, shares.values()))
+    assert two[0] > 0.5 > ten[1]
 
 
 def test_splicing_on_other_data_tests_no_claim_of_the_papers(kept):
