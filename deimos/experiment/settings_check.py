@@ -12,7 +12,7 @@ from typing import Any
 from deimos.experiment.methods import by_name
 from deimos.experiment.runs import FITTING
 from deimos.models.mc_dropout import SPACES
-from deimos.models.training import OPTIMISERS, PRECISIONS
+from deimos.models.training import OPTIMISERS, PRECISIONS, REMAINDERS
 from deimos.tasks.task import Task
 
 # The smallest value that means something; one mask or sample alone has no variance.
@@ -40,6 +40,7 @@ WORDS = {
     "methods": tuple(by_name(0.0, 0.0)),
     "optimiser": tuple(OPTIMISERS),
     "precision": tuple(PRECISIONS),
+    "remainder": REMAINDERS,
     "fitting": FITTING,
     "space": SPACES,
     "initial_sets": ("authors", "random"),

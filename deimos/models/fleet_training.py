@@ -8,7 +8,6 @@ own random streams what `training.fit`, the slow twin, would draw.
 Axes:  M members · N labelled points of each · n points of a minibatch
 """
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,15 @@ from torch.func import functional_call, stack_module_state, vmap
 from deimos.models import training
 from deimos.models.fleet_trunks import Weights, all_trunks
 from deimos.models.networks import Network
-from deimos.models.training import KERAS_EPSILON, RATE, Fit, check_finite, descend, epoch
+from deimos.models.training import (
+    KERAS_EPSILON,
+    RATE,
+    Fit,
+    check_finite,
+    descend,
+    epoch,
+    minibatches,
+)
 
 Objective = Callable[..., Float[Tensor, ""]]  # of weights, chosen points and masks
 
@@ -71,9 +78,10 @@ def _fit(
     n_labelled = len(starts[0].labelled)
     objective = _objective(starts[0].network, x, y, how.decay / n_labelled, how.precision)
     weights, _ = stack_module_state([start.network for start in starts])
-    n_steps = how.epochs * math.ceil(n_labelled / how.minibatch)
+    sizes = minibatches(n_labelled, how.minibatch, how.remainder)
+    n_steps = how.epochs * len(sizes)
     step = _Step(objective, weights, RULES[how.optimiser], n_steps, record=x.is_cuda)
-    descend(step, lambda: _epoch(starts), how.epochs, how.minibatch, stopped, points=1)
+    descend(step, lambda: _epoch(starts), how.epochs, sizes, stopped, points=1)
     weights = step.weights()
     return [_finished_member(i, start, weights, how) for i, start in enumerate(starts)]
 

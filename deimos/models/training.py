@@ -19,6 +19,7 @@ from deimos.models.networks import Network
 
 KERAS_EPSILON = 1e-7
 RATE = 1e-3  # of every optimiser, Keras' default
+REMAINDERS = ("kept", "dropped", "merged")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -31,6 +32,7 @@ class Fit:
     decay: float  # C, with λ = C/N
     optimiser: str = "adam"
     precision: str = "float32"  # of the products in the trunk
+    remainder: str = "kept"  # an epoch's last minibatch, if smaller: or "dropped", "merged"
 
 
 def adam(weights: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -125,14 +127,15 @@ def fit(
     order: torch.Generator,
     dropout: torch.Generator,
     precision: str = "float32",
+    remainder: str = "kept",
     stopped: Callable[[], bool] = lambda: False,
 ) -> Network:
-    """Train `network` in place and return it; λ = `decay`/N, the last partial minibatch is kept.
+    """Train `network` in place and return it; λ = `decay`/N.
 
     `order` shuffles the labelled points anew each epoch, `dropout` draws the masks, `precision` is
-    that of `loss`. Raises ValueError where the weights stop being finite: a diverged model must not
-    acquire anything; and CancelledError as soon as `stopped` says that nobody waits for the model
-    any more.
+    that of `loss`, `remainder` that of `minibatches`. Raises ValueError where the weights stop
+    being finite: a diverged model must not acquire anything; and CancelledError as soon as
+    `stopped` says that nobody waits for the model any more.
     """
     network.to(memory_format=torch.channels_last)  # of the orders that torch offers, the fastest
     weight_decay, stepper = decay / len(x), OPTIMISERS[optimiser](network.parameters())
@@ -142,27 +145,44 @@ def fit(
         loss(network, x[chosen], y[chosen], masks, weight_decay, precision).backward()
         keras_step(stepper, t)
 
-    descend(step, lambda: epoch(network, len(x), order, dropout), epochs, minibatch, stopped)
+    sizes = minibatches(len(x), minibatch, remainder)
+    descend(step, lambda: epoch(network, len(x), order, dropout), epochs, sizes, stopped)
     return check_finite(network, epochs, len(x), decay)
+
+
+def minibatches(n_labelled: int, minibatch: int, remainder: str) -> list[int]:
+    """Sizes of an epoch's minibatches.
+
+    Where fewer than `minibatch` points are left for the last, they are `kept` as a smaller one, as
+    in Keras, `dropped`, or `merged` with the one before; alone they are kept.
+    """
+    whole, left = divmod(n_labelled, minibatch)
+    sizes = whole * [minibatch]
+    if left and (remainder == "kept" or not sizes):
+        sizes.append(left)
+    elif remainder == "merged":
+        sizes[-1] += left
+    return sizes
 
 
 def descend(
     step: Callable[..., None],
     draw: Callable[[], tuple[Tensor, list[Tensor]]],
     epochs: int,
-    minibatch: int,
+    sizes: list[int],
     stopped: Callable[[], bool],
     points: int = 0,
 ) -> None:
     """`step(t, points, *masks)` for every minibatch of every epoch; t counts them from 1.
 
     `draw` gives an epoch's points in order, and the masks of each dropout layer; axis `points` of
-    them all is cut into minibatches.
+    them all is cut into minibatches of these `sizes`.
     """
     t = 0
     for _ in range(epochs):
         order, drawn = draw()
-        of_epoch = (part.split(minibatch, dim=points) for part in (order, *drawn))
+        used = (part.narrow(points, 0, sum(sizes)) for part in (order, *drawn))
+        of_epoch = (part.split(sizes, dim=points) for part in used)
         for chosen, *masks in zip(*of_epoch, strict=True):
             if stopped():
                 raise CancelledError(f"stopped after {t} steps")

@@ -42,6 +42,8 @@ QUESTIONS = {
     "pixels": "Do unscaled pixels, as in the authors' code, cost accuracy?",
     "eq. 6": "Does it matter where τ_s⁻¹ stands: as printed, or as the authors ran it?",
     "space": "Do predictions as logits serve the covariance as well as probabilities do?",
+    "optimiser": "Does the rate of the next step, as the authors' Keras had it, change anything?",
+    "remainder": "Does a last minibatch of a few points cost accuracy: the dips of every curve?",
     "precision": "Does fitting the convolutions in half precision cost accuracy?",
     "method": "What do cheaper and more elaborate ways to a batch achieve?",
 }

@@ -44,6 +44,8 @@ def variants(
     as_printed: bool = False,
     precisions: Sequence[str] = (),
     spaces: Sequence[str] = (),
+    optimisers: Sequence[str] = (),
+    remainders: Sequence[str] = (),
     methods: Sequence[str] = (),
 ) -> list[Variant]:
     """The base and a variant for every other value of a setting, and for every other method.
@@ -61,6 +63,8 @@ def variants(
         *([("eq. 6: as printed", printed)] if as_printed else []),
         *((f"precision: {one}", {"precision": one}) for one in precisions),
         *((f"space: {one}", {"space": one}) for one in spaces),
+        *((f"optimiser: {one}", {"optimiser": one}) for one in optimisers),
+        *((f"remainder: {one}", {"remainder": one}) for one in remainders),
     ]
     digest = hashlib.sha256(f"{task.checksum} {base}".encode()).hexdigest()[:16]
     found = [Variant(BASE, BASE, base, task, digest)]

@@ -60,9 +60,16 @@ def points() -> tuple[torch.Tensor, torch.Tensor]:
     return task.x.double(), task.y
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "adam_next", "rmsprop"])
-def test_weights_are_those_of_fits_one_by_one(optimiser):
-    settings = {**SETTINGS, "optimiser": optimiser}
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"optimiser": name} for name in ("adam", "adam_next", "rmsprop")),
+        *({"remainder": name} for name in ("dropped", "merged")),
+    ],
+    ids=str,
+)
+def test_weights_are_those_of_fits_one_by_one(changed):
+    settings = {**SETTINGS, **changed}
     ours = in_step(double, *points(), **settings)
     for a, b in zip(ours, one_by_one(double, *points(), **settings), strict=True):
         assert not any(w.requires_grad for w in a.parameters())

@@ -56,21 +56,27 @@ def keras_rmsprop(w, g, m, v, t):
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "update"),
-    [("adam", keras_adam), ("adam_next", keras_adam_next), ("rmsprop", keras_rmsprop)],
+    ("optimiser", "update", "remainder", "parts"),
+    [
+        ("adam", keras_adam, "kept", [(0, 4), (4, 8), (8, 10)]),
+        ("adam", keras_adam, "dropped", [(0, 4), (4, 8)]),
+        ("adam", keras_adam, "merged", [(0, 4), (4, 10)]),
+        ("adam_next", keras_adam_next, "kept", [(0, 4), (4, 8), (8, 10)]),
+        ("rmsprop", keras_rmsprop, "kept", [(0, 4), (4, 8), (8, 10)]),
+    ],
 )
-def test_fit_takes_the_steps_that_keras_would(optimiser, update):
+def test_fit_takes_the_steps_that_keras_would(optimiser, update, remainder, parts):
     x, y = data(10)
     fitted = training.fit(
         regression_net(), x, y, epochs=4, minibatch=4, decay=0.3, optimiser=optimiser,
-        order=generator(2), dropout=generator(3),
+        order=generator(2), dropout=generator(3), remainder=remainder,
     )  # fmt: skip
     twin, order, dropout, t = regression_net(), generator(2), generator(3), 0
     state = {w: (torch.zeros_like(w), torch.zeros_like(w)) for w in twin.parameters()}
     for _ in range(4):
         shuffled = torch.randperm(10, generator=order)
         masks = draw_masks(twin, (10,), dropout)
-        for part in (slice(4), slice(4, 8), slice(8, 10)):  # the last one is partial
+        for part in (slice(*ends) for ends in parts):
             t += 1
             chosen, (first, second) = shuffled[part], (mask[part] for mask in masks)
             h = twin.trunk(x[chosen]) * first
@@ -84,6 +90,22 @@ def test_fit_takes_the_steps_that_keras_would(optimiser, update):
                     update(w, g, m, v, t)
     for ours, theirs in zip(fitted.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"),
+    [
+        (3, {"kept": [3], "dropped": [3], "merged": [3]}),
+        (4, {"kept": [4], "dropped": [4], "merged": [4]}),
+        (5, {"kept": [4, 1], "dropped": [4], "merged": [5]}),
+        (8, {"kept": [4, 4], "dropped": [4, 4], "merged": [4, 4]}),
+        (11, {"kept": [4, 4, 3], "dropped": [4, 4], "merged": [4, 7]}),
+    ],
+)
+def test_what_is_left_after_whole_minibatches_is_kept_dropped_or_merged(n, sizes):
+    assert set(sizes) == set(training.REMAINDERS)
+    for remainder, expected in sizes.items():
+        assert training.minibatches(n, 4, remainder) == expected
 
 
 def test_the_classification_loss_is_cross_entropy_plus_decay_on_dense_kernels():

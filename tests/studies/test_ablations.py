@@ -26,6 +26,8 @@ OTHERS = {
     "as_printed": True,
     "precisions": ["bfloat16"],
     "spaces": ["logits"],
+    "optimisers": ["adam_next"],
+    "remainders": ["dropped", "merged"],
     "methods": ["random", "power_bald"],
 }
 NAMES = {
@@ -38,6 +40,9 @@ NAMES = {
     "eq. 6: as printed": {"noise": 0.0, "smoothing": 1e-4},
     "precision: bfloat16": {"precision": "bfloat16"},
     "space: logits": {"space": "logits"},
+    "optimiser: adam_next": {"optimiser": "adam_next"},
+    "remainder: dropped": {"remainder": "dropped"},
+    "remainder: merged": {"remainder": "merged"},
     "pixels: 0 to 1": {},
     "method: random": {},
     "method: power_bald": {},
