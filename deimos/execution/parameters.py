@@ -69,7 +69,8 @@ def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
 def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]:
     """Problems of a notebook's parameters, taken as the settings of a fleet for each batch size.
 
-    A list of words names methods; another list beside `batch_sizes` has an entry for each of them.
+    A list of words that are not known by its name names methods; another list beside `batch_sizes`
+    has an entry for each of them.
     """
     said, values = [], dict(values)
     sizes = values.pop("batch_sizes", [values.get("batch_size")])
@@ -81,7 +82,8 @@ def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]
             said.append(
                 f"{name} has {got} entries, wanted {len(sizes)}: one for each of batch_sizes"
             )
-    words = [name for name in values if kinds[name] == list[str] and name != "methods"]
+    named = [name for name in values if name not in settings_check.WORDS]
+    words = [name for name in named if kinds[name] == list[str]]
     for name in words:
         said += (
             settings_check.invalid_settings({"methods": values.pop(name)}) if values[name] else []

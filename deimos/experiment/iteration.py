@@ -158,6 +158,8 @@ def _acquire(
         seen["batch/diversity"] = mc_dropout.batch_diversity(answers)
         seen["batch/share_confident"] = mc_dropout.confident_share(answers)
         seen["batch/hardness"] = task.hardness(acquired)
+    if task.n_classes == 1:
+        seen["batch/mean_label"] = task.y[ids[batch]].double().mean().item()
     return acquired, seen, tuple(map(tuple, answers.tolist()))
 
 

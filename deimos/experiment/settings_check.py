@@ -44,6 +44,7 @@ WORDS = {
     "fitting": FITTING,
     "space": SPACES,
     "initial_sets": ("authors", "random"),
+    "targets": ("y", "1 - y", "y - mean"),
     "scale": ("paper", "quick", "smoke", "reference"),
 }
 

@@ -96,6 +96,7 @@ EXPECTED = {
     ],
     "05-mnist-0-to-9": lambda v: product(v["batch_sizes"], v["methods"]),
     "B3-rivals": lambda v: product([v["batch_size"]], v["methods"]),
+    "B4-centred-targets": lambda v: product([v["batch_size"]], v["methods"]),
     "B2-what-matters": lambda v: product(
         [v["batch_size"]], ["deimos", *v["of_batches"], *v["sampling"]]
     ),

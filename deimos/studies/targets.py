@@ -1,0 +1,61 @@
+"""Targets: which end of a scale does DEIMOS ask for, and does it matter (B4)?
+
+A network with rectified units may be less sure where it predicts more, and the expected improvement
+counts variance wherever it is. Here the same points have the same labels on other scales: an error
+is what it was, and each scale is an experiment of its own in the record.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from deimos import stats
+from deimos.experiment.settings_check import WORDS
+from deimos.tasks.task import Task
+
+TARGETS = WORDS["targets"]
+
+
+def with_targets(task: Task, targets: Sequence[str]) -> list[Task]:
+    """The task of regression once for each of `TARGETS` asked for.
+
+    The mean is that of all points that may be labelled. Raises `ValueError` for a target that is
+    not known, and for a task of classes.
+    """
+    strange = [target for target in targets if target not in TARGETS]
+    if strange or task.n_classes > 1:
+        got = f"{', '.join(strange)}" if strange else f"{task.name}, which has classes"
+        raise ValueError(f"targets are {', '.join(TARGETS)}, of a task of regression; got {got}")
+    mean = task.y[task.train_ids].mean()
+    changed = {"y": lambda y: y, "1 - y": lambda y: 1 - y, "y - mean": lambda y: y - mean}
+    return [
+        replace(
+            task,
+            name=f"targets-{task.name}: {target}",
+            y=changed[target](task.y),
+            test_y=changed[target](task.test_y),
+        )
+        for target in targets
+    ]
+
+
+def asked_for(task: Task, table: pd.DataFrame) -> pd.DataFrame:
+    """A row a method: its error less DEIMOS', paired by repeat, and the labels that it asked for.
+
+    The interval is Student's t over run means, 95 %. `asked for` is the mean label of all that was
+    acquired, beside the mean of all that could be.
+    """
+    errors = table[table.metric == task.metric]
+    pairs = stats.paired_differences(errors).set_index("method")
+    less = pairs.apply(
+        lambda row: f"{row.effect:+.2g} [{row.low:+.2g}, {row.high:+.2g}]", axis=1
+    )  # fmt: skip
+    labels = table[table.metric == "mean_label"].groupby("method", sort=False).value.mean()
+    return pd.DataFrame({
+        "target": task.name.partition(": ")[2],
+        "method": labels.index,
+        f"{task.metric} less DEIMOS'": less.reindex(labels.index).fillna("").to_numpy(),
+        "asked for": labels.map("{:.2f}".format).to_numpy(),
+        "mean of all": f"{task.y[task.train_ids].mean().item():.2f}",
+    })  # fmt: skip
