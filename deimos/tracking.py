@@ -20,6 +20,7 @@ from deimos.record.executions import SCALES as SCALES
 from deimos.record.executions import Experiment as Experiment
 from deimos.record.executions import close_execution as close_execution
 from deimos.record.executions import end_the_dead as end_the_dead
+from deimos.record.executions import executed_folder as executed_folder
 from deimos.record.executions import execution_summary as execution_summary
 from deimos.record.executions import experiment as experiment
 from deimos.record.executions import experiment_id as experiment_id

@@ -116,15 +116,9 @@ def execute_notebook(
     return Execution(name, scale, status, round(minutes, 2), error, **counts)
 
 
-def executed_folder(notebook: Path, scale: str) -> Path:
-    """Folder of the executed notebook; what shows the kept runs replaces nothing of the user's."""
-    folder = notebook.parent / "executed"
-    return folder / REFERENCE if scale == REFERENCE else folder
-
-
 def status_file(notebook: Path, scale: str) -> Path:
     """File that says how the last execution of a notebook went."""
-    folder = executed_folder(notebook, scale)
+    folder = tracking.executed_folder(notebook.parent, scale)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{notebook.stem}.json"
 
@@ -234,7 +228,7 @@ def checked_and_executed(notebook: Path, given: argparse.Namespace) -> Execution
                     f"none of {notebook.stem}: take another scale"
                 )
             tracking.read_references()
-        folder = executed_folder(notebook, given.scale)
+        folder = tracking.executed_folder(notebook.parent, given.scale)
         return execute_notebook(notebook, given.scale, parameters, folder)
     except (ValueError, OSError) as refusal:  # a parameter, a file, a record out of reach
         return Execution(notebook.stem, given.scale, "refused", 0.0, str(refusal))

@@ -97,6 +97,12 @@ def _not_deleted(found: Any) -> str:
     return found.experiment_id
 
 
+def executed_folder(notebooks: Path, scale: str) -> Path:
+    """Folder of executed notebooks; what shows the kept runs replaces nothing of the user's."""
+    folder = notebooks / "executed"
+    return folder / scale if scale == queries.REFERENCE else folder
+
+
 def open_execution(notebook: str, scale: str, part: Slice | None = None) -> str:
     """The id of a new run for one execution of a notebook: its page, figures and verdicts.
 

@@ -231,9 +231,7 @@ def _rest(now: str, runs: list, shades: dict[str, str]) -> str:
 
 def executed_page(notebook: str, scale: str) -> Path | None:
     """The page of a notebook's last execution, if that was at this scale."""
-    folder = NOTEBOOK_FOLDER / "executed"
-    folder = folder / scale if scale == queries.REFERENCE else folder
-    page = folder / f"{notebook}.html"
+    page = tracking.executed_folder(NOTEBOOK_FOLDER, scale) / f"{notebook}.html"
     status = page.with_suffix(".json")
     if not (page.exists() and status.exists()):
         return None
