@@ -5,14 +5,15 @@ counts variance wherever it is. Here the same points have the same labels on oth
 is what it was, and each scale is an experiment of its own in the record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
+from torch import Tensor
 
 from deimos import stats
 from deimos.experiment.settings_check import WORDS
-from deimos.tasks.task import Task
+from deimos.tasks.task import Task, checksum
 
 TARGETS = WORDS["targets"]
 
@@ -29,15 +30,18 @@ def with_targets(task: Task, targets: Sequence[str]) -> list[Task]:
         raise ValueError(f"targets are {', '.join(TARGETS)}, of a task of regression; got {got}")
     mean = task.y[task.train_ids].mean()
     changed = {"y": lambda y: y, "1 - y": lambda y: 1 - y, "y - mean": lambda y: y - mean}
-    return [
-        replace(
-            task,
-            name=f"targets-{task.name}: {target}",
-            y=changed[target](task.y),
-            test_y=changed[target](task.test_y),
-        )
-        for target in targets
-    ]
+    return [_changed(task, target, changed[target]) for target in targets]
+
+
+def _changed(task: Task, target: str, change: Callable[[Tensor], Tensor]) -> Task:
+    y = change(task.y)
+    return replace(
+        task,
+        name=f"targets-{task.name}: {target}",
+        y=y,
+        test_y=change(task.test_y),
+        checksum=checksum([task.x, y]),
+    )
 
 
 def asked_for(task: Task, table: pd.DataFrame) -> pd.DataFrame:

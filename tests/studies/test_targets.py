@@ -29,7 +29,8 @@ def test_errors_are_the_same_on_every_scale_and_the_names_are_not(sequences):
     same = [answers, 1 - answers, answers - mean]
     scores = [task.scores(a)["mse"] for task, a in zip(tasks, same, strict=True)]
     assert scores == pytest.approx(scores[:1] * 3, rel=1e-5)
-    assert len({task.name for task in tasks}) == 3
+    assert len({task.name for task in tasks}) == len({task.checksum for task in tasks}) == 3
+    assert tasks[0].checksum == sequences.checksum
     assert all(torch.equal(task.x, sequences.x) for task in tasks)
 
 
