@@ -5,11 +5,11 @@ one iteration. They meet in `_acquire` and nowhere else.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from deimos.acquisition.beliefs import Beliefs
@@ -154,13 +154,27 @@ def _acquire(
         network, features, schedule.n_masks, streams.torch("diversity")
     )
     acquired = tuple(ids[batch].tolist())
-    if network.classifies and schedule.batch_size > 1:
-        seen["batch/diversity"] = mc_dropout.batch_diversity(answers)
-        seen["batch/share_confident"] = mc_dropout.confident_share(answers)
-        seen["batch/hardness"] = task.hardness(acquired)
-    if task.n_classes == 1:
-        seen["batch/mean_label"] = task.y[ids[batch]].double().mean().item()
+    seen |= about_batch(task, acquired, answers)
     return acquired, seen, tuple(map(tuple, answers.tolist()))
+
+
+def about_batch(
+    task: Task, acquired: Sequence[int], answers: Float[Tensor, "b c"] | None
+) -> dict[str, float]:
+    """What the record says of a batch, by its ids and the mean predictions before it was labelled.
+
+    Of classes how diverse it is and how hard its points are (Fig. 3 c to e), of values their mean.
+    Without the predictions, which old runs did not keep, only what labels tell.
+    """
+    if task.n_classes == 1:
+        return {"batch/mean_label": task.y[list(acquired)].double().mean().item()}
+    if len(acquired) == 1:
+        return {}
+    found = {"batch/hardness": task.hardness(acquired)}
+    if answers is not None:
+        found["batch/diversity"] = mc_dropout.batch_diversity(answers)
+        found["batch/share_confident"] = mc_dropout.confident_share(answers)
+    return found
 
 
 def points_of_repeat(

@@ -2,29 +2,27 @@
 
     python -m deimos.record.measure_later FILE...
 
-The share of confident pairs comes from the mean predictions that a run kept, the hardness from the
-ids that it acquired and the digits, which must be those that it had. Nothing is fitted, and what is
-there stays: a new value has the time of the diversity of its batch.
+They come from the ids that a run acquired, the data, which must be those that it had, and the mean
+predictions that it kept, if it kept any. Nothing is fitted, and what is there stays: a new value
+has the time of the iteration that asked for its batch.
 """
 
 import argparse
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from deimos.models.mc_dropout import confident_share
+from deimos.experiment.iteration import about_batch
 from deimos.record.archive import VALUE_COLUMNS, contents
 from deimos.record.points import ACQUIRED
+from deimos.record.queries import IDS, LABELLED
 from deimos.tasks import mnist
+from deimos.tasks.splicing import load_splicing
 from deimos.tasks.task import Task
-
-DIVERSITY, CONFIDENT, HARDNESS = (
-    f"batch/{n}" for n in ("diversity", "share_confident", "hardness")
-)
 
 
 def measure(file: Path, tasks: Mapping[str, Task]) -> int:
@@ -37,35 +35,36 @@ def measure(file: Path, tasks: Mapping[str, Task]) -> int:
     with zipfile.ZipFile(file) as archive:
         for id, run in runs.items():
             task, own = tasks.get(run["tags"]["experiment"]), values[values.run == id]
-            if task is None or DIVERSITY not in set(own.metric):
+            if task is None or IDS not in set(own.metric):
                 continue
             if run["params"]["checksum"] != task.checksum:
                 raise ValueError(f"{run['name']} in {file.name} ran on other data than are here")
             kept = f"artifacts/{id}/{ACQUIRED}"
             said = pd.read_csv(archive.open(kept)) if kept in archive.namelist() else None
-            added += _of_run(own, said, task, int(run["params"]["batch_size"]))
+            added += _of_run(own, said, task)
     if added:
         _append(file, runs, pd.DataFrame(added, columns=VALUE_COLUMNS))
     return len(added)
 
 
 def _of_run(
-    own: pd.DataFrame, said: pd.DataFrame | None, task: Task, batch_size: int
-) -> list[tuple[str, str, int, int, float]]:
-    """The rows that a run lacks, by its measurements and its kept predictions."""
-    ids = own[own.metric == "batch/id"].set_index("step").value.astype(int)
-    there, rows = set(own.metric), []
-    for diversity in own[own.metric == DIVERSITY].itertuples():
-        first, last = diversity.step + 1, diversity.step + batch_size  # positions count from 1
-        at = diversity.step, diversity.timestamp
-        if HARDNESS not in there:
-            batch = ids.sort_index().loc[first:last].tolist()
-            rows.append((diversity.run, HARDNESS, *at, task.hardness(batch)))
-        if said is not None and CONFIDENT not in there:
-            answers = said[said.position.between(first, last)].filter(like="output_")
-            share = confident_share(torch.tensor(answers.to_numpy()))
-            rows.append((diversity.run, CONFIDENT, *at, share))
-    return rows
+    own: pd.DataFrame, said: pd.DataFrame | None, task: Task
+) -> Iterator[tuple[str, str, int, int, float]]:
+    """Yield the rows that a run lacks, by its measurements and its kept predictions."""
+    there, ids = set(own.metric), own[own.metric == IDS].set_index("step").value.astype(int)
+    steps = own[own.metric == LABELLED].sort_values("step")
+    ends = [*steps.step[1:], ids.index.max()]
+    for step, last in zip(steps.itertuples(), ends, strict=True):
+        batch = ids.sort_index().loc[step.step + 1 : last].tolist()  # positions count from 1
+        if not batch:
+            continue
+        answers = None
+        if said is not None:
+            rows = said[said.position.between(step.step + 1, last)]
+            answers = torch.tensor(rows.filter(like="output_").to_numpy())
+        for name, value in about_batch(task, batch, answers).items():
+            if name not in there:
+                yield step.run, name, step.step, step.timestamp, value
 
 
 def _append(file: Path, runs: dict[str, dict], added: pd.DataFrame) -> None:
@@ -91,13 +90,15 @@ def _append(file: Path, runs: dict[str, dict], added: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Measure the runs of the digits in these archives."""
+    """Measure the runs of digits, and of a table of splicing, in these archives."""
     parser = argparse.ArgumentParser(prog="python -m deimos.record.measure_later")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="archives, rewritten")
-    files = parser.parse_args().files
-    tasks = {task.name: task for task in (mnist.load_7_vs_9("paper"), mnist.load_0_to_9("paper"))}
-    for file in files:
-        print(f"{file}: {measure(file, tasks):,} values added")
+    parser.add_argument("--table", type=Path, help="the table that runs of splicing had")
+    asked = parser.parse_args()
+    tasks = [mnist.load_7_vs_9("paper"), mnist.load_0_to_9("paper")]
+    tasks += [load_splicing("paper", asked.table)] if asked.table else []
+    for file in asked.files:
+        print(f"{file}: {measure(file, {task.name: task for task in tasks}):,} values added")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 
 from deimos import tracking
 from deimos.experiment import loop
-from deimos.experiment.iteration import fit_on_labels, initial_set
+from deimos.experiment.iteration import about_batch, fit_on_labels, initial_set
 from deimos.experiment.runs import Streams, repeat_streams
 from deimos.models import mc_dropout
 from deimos.record import archive, points, queries, store
@@ -96,6 +96,13 @@ def test_predictions_are_the_models_own_of_what_it_picked_and_give_the_diversity
     torch.testing.assert_close(
         torch.tensor(wide.loc[("deimos", 1)][:4].to_numpy()), answers.double()
     )
+
+
+def test_of_values_a_batchs_mean_label_is_kept_and_of_one_point_of_classes_nothing():
+    task = replace(tiny.moons(), n_classes=1, y=torch.arange(90) / 10)
+    assert about_batch(task, (3, 5), None) == {"batch/mean_label": pytest.approx(0.4)}
+    assert about_batch(task, (7,), torch.zeros(1, 1)) == {"batch/mean_label": pytest.approx(0.7)}
+    assert about_batch(tiny.moons(), (7,), torch.ones(1, 2) / 2) == {}
 
 
 @pytest.mark.soak
