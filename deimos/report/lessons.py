@@ -7,32 +7,39 @@ decide otherwise make it an error, since then the sentence is wrong, and not onl
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from deimos.report import verdicts
 from deimos.report.judging import Verdict
 
-MARK = re.compile(r"<!-- (.+?) :: (.+?) :: (.+?) -->.*?<!-- \. -->", re.DOTALL)
+MARK = re.compile(r"<!-- ([^>]+?) :: ([^>]+?) :: ([^>]+?) -->.*?<!-- \. -->", re.DOTALL)
 
 
-def with_numbers(page: str, found: Sequence[Verdict]) -> str:
-    """The page with our numbers at every mark; `ValueError` where its words no longer hold."""
+def of_claims(found: Sequence[Verdict]) -> dict[tuple[str, str], tuple[str, str]]:
+    """The outcome and the number of each claim that its experiment and title tell from all."""
+    named = [((verdict.claim.experiment, verdict.claim.title), verdict) for verdict in found]
+    count = Counter(name for name, _ in named)
+    return {name: (one.outcome, number(one)) for name, one in named if count[name] == 1}
+
+
+def with_numbers(page: str, known: Mapping[tuple[str, str], tuple[str, str]]) -> str:
+    """The page with our numbers at every mark; `ValueError` where its words no longer hold.
+
+    `known` has an outcome and a number for each experiment and title.
+    """
 
     def written(mark: re.Match) -> str:
         experiment, claim, told = mark.groups()
-        these = [
-            verdict
-            for verdict in found
-            if verdict.claim.experiment == experiment and verdict.claim.title == claim
-        ]
-        if len(these) != 1:
-            raise ValueError(f"{experiment} has {len(these)} claims {claim!r}: name one")
-        if these[0].outcome != told:
+        if (experiment, claim) not in known:
+            raise ValueError(f"{experiment} has no one claim {claim!r}: name one as its page does")
+        outcome, said = known[experiment, claim]
+        if outcome != told:
             raise ValueError(
                 f"a sentence tells {claim!r} ({experiment}) as {told}, and the runs say "
-                f"{these[0].outcome}: rewrite the sentence, then its mark"
+                f"{outcome}: rewrite the sentence, then its mark"
             )
-        return f"<!-- {experiment} :: {claim} :: {told} -->{number(these[0])}<!-- . -->"
+        return f"<!-- {experiment} :: {claim} :: {told} -->{said}<!-- . -->"
 
     return MARK.sub(written, page)
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from deimos import stats, tracking
 from deimos.report import (
+    beyond,
     figures,
     lessons,
     overview,
@@ -34,6 +35,7 @@ SHOWN_FIGURES = (
     "figure-B1",
 )  # fmt: skip
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
+DIPS_MARKS = "<!-- dips, from mlruns/reference -->", "<!-- end of dips -->"
 # Runs are never pooled across machines, precisions or settings: each of these is apart.
 KEPT = {
     "H100": (
@@ -42,7 +44,7 @@ KEPT = {
     "CPU": ("mnist-7-vs-9-on-cpus.zip", "mnist-0-to-9-on-cpus.zip"),
     "CPU, bfloat16": (
         "half-precision/mnist-7-vs-9.zip", "half-precision/mnist-7-vs-9-more.zip",
-        "half-precision/mnist-0-to-9.zip",
+        "half-precision/mnist-7-vs-9-one-by-one.zip", "half-precision/mnist-0-to-9.zip",
     ),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
@@ -242,8 +244,10 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
-    page = LESSONS.read_text(encoding="utf-8")
-    written[LESSONS] = lessons.with_numbers(page, [verdict for _, verdict in found])
+    written[RESULTS] = between_marks(written[RESULTS], beyond.dips_table(), DIPS_MARKS)
+    known = lessons.of_claims([verdict for _, verdict in found]) | beyond.told()
+    written[RESULTS] = lessons.with_numbers(written[RESULTS], known)
+    written[LESSONS] = lessons.with_numbers(LESSONS.read_text(encoding="utf-8"), known)
     written[side_by_side.KEPT_VERDICTS] = side_by_side.kept_verdicts(found)
     return written
 

@@ -161,6 +161,18 @@ def test_extra_data_is_judged_against_the_printed_percentage():
     assert needs(99, 20).outcome == "contradicted" and needs(0, 20).outcome == "contradicted"
 
 
+@pytest.mark.parametrize("kind", ["fewest", "extra"])
+def test_runs_that_stop_early_do_not_tell_who_reaches_a_score_or_when(kind):
+    claim = next(c for c in paper.SPLICING if c.kind == kind)
+    claim = replace(claim, methods=("deimos", "random") if kind == "fewest" else ("random",))
+    early = curves({"deimos": np.linspace(0.12, 0.08, 40)[:, None] + np.zeros(2),
+                    "random": np.full((40, 2), 0.12)}, repeats=2)  # fmt: skip
+    (verdict,) = judge([replace(claim, horizon=60)], evidence_of(early))
+    assert verdict.outcome == "not tested"
+    assert verdict.reasons == ("runs stop at 39 of 60 acquisitions",)
+    assert outcome(replace(claim, horizon=39), early) == "supported"
+
+
 def test_a_claim_about_seeds_says_in_how_many_it_holds():
     claim = next(c for c in paper.SYNTHETIC_1D if c.where == "Fig. 1 left")
 

@@ -43,6 +43,16 @@ def test_four_repeats_tell_deimos_from_max_entropy_on_ten_digits_and_not_from_ra
     assert four == {("random",): "undecided", ("max_entropy",): "supported"}
 
 
+def test_four_repeats_tell_deimos_from_random_and_k_center_one_label_at_a_time(kept):
+    table_2 = [c for c in paper.MNIST_7_VS_9 if c.where == "Tab. 2" and c.kind == "outperforms"]
+    four = {v.claim.methods[0]: v for v in judge(table_2, kept["CPU, bfloat16"])}
+    assert four["random"].outcome == four["k_center"].outcome == "supported"
+    assert four["random"].reasons == ("over the first 100 of 200 acquisitions",)
+    assert {four[name].repeats for name in ("random", "k_center")} == {4}
+    three = {v.claim.methods[0]: v.outcome for v in judge(table_2, kept["H100"])}
+    assert three["random"] == three["k_center"] == "undecided"
+
+
 def test_the_kept_faces_and_digits_decide_what_three_repeats_can(kept):
     ours = kept["H100"]
     right = outcomes(ours, where="Fig. 2 right", methods=("random",))
