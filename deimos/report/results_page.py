@@ -44,7 +44,8 @@ KEPT = {
     "CPU": ("mnist-7-vs-9-on-cpus.zip", "mnist-0-to-9-on-cpus.zip"),
     "CPU, bfloat16": (
         "half-precision/mnist-7-vs-9.zip", "half-precision/mnist-7-vs-9-more.zip",
-        "half-precision/mnist-7-vs-9-one-by-one.zip", "half-precision/mnist-0-to-9.zip",
+        "half-precision/mnist-7-vs-9-one-by-one.zip",
+        "half-precision/mnist-7-vs-9-logits.zip", "half-precision/mnist-0-to-9.zip",
     ),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}

@@ -53,6 +53,12 @@ def test_four_repeats_tell_deimos_from_random_and_k_center_one_label_at_a_time(k
     assert three["random"] == three["k_center"] == "undecided"
 
 
+def test_ten_repeats_tell_probabilities_from_logits_on_two_digits(kept):
+    of_two = [c for c in paper.MNIST_7_VS_9 if c.where == "§3.4"]
+    (verdict,) = judge(of_two, kept["CPU, bfloat16"])
+    assert (verdict.outcome, verdict.repeats) == ("supported", 10)
+
+
 def test_the_kept_faces_and_digits_decide_what_three_repeats_can(kept):
     ours = kept["H100"]
     right = outcomes(ours, where="Fig. 2 right", methods=("random",))
