@@ -69,8 +69,8 @@ def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
 def impossible(values: dict[str, object], kinds: dict[str, object]) -> list[str]:
     """Problems of a notebook's parameters, taken as the settings of a fleet for each batch size.
 
-    A list of words that are not known by its name names methods; another list beside `batch_sizes`
-    has an entry for each of them.
+    A list of words names methods, unless it is called otherwise in `settings_check.WORDS`; another
+    list beside `batch_sizes` has an entry for each of them.
     """
     said, values = [], dict(values)
     sizes = values.pop("batch_sizes", [values.get("batch_size")])

@@ -156,6 +156,8 @@ def minibatches(n_labelled: int, minibatch: int, remainder: str) -> list[int]:
     Where fewer than `minibatch` points are left for the last, they are `kept` as a smaller one, as
     in Keras, `dropped`, or `merged` with the one before; alone they are kept.
     """
+    if remainder not in REMAINDERS:
+        raise ValueError(f"a remainder is {', '.join(REMAINDERS)}, not {remainder!r}")
     whole, left = divmod(n_labelled, minibatch)
     sizes = whole * [minibatch]
     if left and (remainder == "kept" or not sizes):

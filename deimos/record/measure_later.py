@@ -70,7 +70,9 @@ def _of_run(
 def _append(file: Path, runs: dict[str, dict], added: pd.DataFrame) -> None:
     """Write the archive anew with more measurements; a tag of each run names them."""
     for id, rows in added.groupby("run"):
-        runs[id]["tags"]["measured_later"] = ", ".join(sorted(rows.metric.unique()))
+        before = runs[id]["tags"].get("measured_later", "").split(", ")
+        names = {*filter(None, before), *rows.metric}
+        runs[id]["tags"]["measured_later"] = ", ".join(sorted(names))
     part = file.with_name(f"{file.name}.part")
     try:
         with (

@@ -386,7 +386,7 @@ def _mean(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
 
 
 def _rises(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
-    """The mean over the last quarter of each run is above that over its first, by the same."""
+    """The last quarter of a run has a higher mean than its first, by Student's t over repeats."""
     curves = _between(claim, rows).pivot(index="n_acquired", columns="repeat", values="value")
     n = curves.dropna().index
     quarter = (n.max() - n.min()) / 4

@@ -106,6 +106,8 @@ def test_what_is_left_after_whole_minibatches_is_kept_dropped_or_merged(n, sizes
     assert set(sizes) == set(training.REMAINDERS)
     for remainder, expected in sizes.items():
         assert training.minibatches(n, 4, remainder) == expected
+    with pytest.raises(ValueError, match="kept, dropped, merged, not 'drop'"):
+        training.minibatches(n, 4, "drop")
 
 
 def test_the_classification_loss_is_cross_entropy_plus_decay_on_dense_kernels():
