@@ -5,10 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from deimos import stats, tracking
+from deimos.studies.targets import TARGETS
 
 MINIBATCH = 128  # of every fit on digits (App. D)
 DIPS = sorted((tracking.REFERENCES / "half-precision").glob("dips-*.zip"))  # by labels
 SPLICING = tracking.REFERENCES / "splicing.zip"
+CENTRED = tracking.REFERENCES / "beyond" / "centred-targets.zip"
 
 Told = dict[tuple[str, str], tuple[str, str]]  # experiment and sentence → outcome and number
 
@@ -30,6 +32,20 @@ def dips_table() -> str:
     return "\n".join(lines)
 
 
+def targets_table() -> str:
+    """What B4's methods asked for on each scale of the same labels, and what came of it."""
+    lines = [
+        "| target | labels | label DEIMOS asks for | random's | MSE of random, less DEIMOS' |",
+        "|---|---|---|---|---|",
+    ]
+    for target, rows in _by_target():
+        asked = rows[rows.metric == "mean_label"].groupby("method").value.mean()
+        error = told_of(rows[rows.metric == "mse"], "random")[1]
+        means = f"{asked['deimos']:.2f} | {asked['random']:.2f}"
+        lines.append(f"| {target} | to {rows.n_acquired.max()} | {means} | {error} |")
+    return "\n".join(lines)
+
+
 def told() -> Told:
     """Outcome and number of each sentence beyond the claims that a page may tell."""
     found = {
@@ -37,6 +53,8 @@ def told() -> Told:
         for n, rows in _fits()
         for name in ("dropped", "merged")
     }
+    for target, rows in _by_target():
+        found["targets", f"{target}, MSE of random"] = told_of(rows[rows.metric == "mse"], "random")
     labels = _rows(SPLICING, "mean_label")
     for method in ("random", "max_variance"):
         found["splicing", f"labels asked for, {method}"] = told_of(labels, method)
@@ -59,6 +77,18 @@ def _fits() -> list[tuple[int, pd.DataFrame]]:
     tables = [_rows(file, "accuracy") for file in DIPS]
     last = [table[table.n_labelled == table.n_labelled.max()] for table in tables]
     return [(int(rows.n_labelled.iloc[0]), rows) for rows in last]
+
+
+def _by_target() -> list[tuple[str, pd.DataFrame]]:
+    """The measurements on each scale of the labels, as far as all runs of that scale go."""
+    table = tracking.of_archives([CENTRED]).table
+    found = []
+    for target in TARGETS:
+        rows = table[table.experiment.str.endswith(f": {target}")]
+        if len(rows):
+            end = rows.groupby(["method", "repeat"]).n_acquired.max().min()
+            found.append((target, rows[rows.n_acquired <= end]))
+    return found
 
 
 def _rows(file: Path, metric: str) -> pd.DataFrame:

@@ -36,6 +36,7 @@ SHOWN_FIGURES = (
 )  # fmt: skip
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
 DIPS_MARKS = "<!-- dips, from mlruns/reference -->", "<!-- end of dips -->"
+TARGETS_MARKS = "<!-- targets, from mlruns/reference -->", "<!-- end of targets -->"
 # Runs are never pooled across machines, precisions or settings: each of these is apart.
 KEPT = {
     "H100": (
@@ -245,7 +246,8 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
-    written[RESULTS] = between_marks(written[RESULTS], beyond.dips_table(), DIPS_MARKS)
+    for table, marks in ((beyond.dips_table, DIPS_MARKS), (beyond.targets_table, TARGETS_MARKS)):
+        written[RESULTS] = between_marks(written[RESULTS], table(), marks)
     known = lessons.of_claims([verdict for _, verdict in found]) | beyond.told()
     written[RESULTS] = lessons.with_numbers(written[RESULTS], known)
     written[LESSONS] = lessons.with_numbers(LESSONS.read_text(encoding="utf-8"), known)

@@ -50,3 +50,22 @@ def test_a_fit_of_whole_minibatches_is_the_same_whatever_the_remainder():
         table = tracking.of_archives([file]).table
         table = table[(table.metric == "accuracy") & (table.n_labelled % beyond.MINIBATCH == 0)]
         assert len(table) and (table.groupby("repeat").value.nunique() == 1).all()
+
+
+def test_the_scales_of_a_label_have_the_same_sets_tests_and_settings():
+    _, runs = tracking.contents(beyond.CENTRED)
+    runs = [run for run in runs.values() if run["tags"].get("kind") == "run"]
+    told = [{k: v for k, v in run["params"].items() if k != "checksum"} for run in runs]
+    for one in told:
+        for name in ("task", "method", "repeat"):
+            one.pop(name)
+    assert len({tuple(sorted(one.items())) for one in told}) == 1
+    assert {run["tags"]["experiment"] for run in runs} == {
+        f"targets-splicing: {target}" for target, _ in beyond._by_target()
+    }
+
+
+def test_no_row_of_a_scale_is_beyond_the_run_that_stopped_first():
+    for _, rows in beyond._by_target():
+        ends = rows[rows.metric == "mse"].groupby(["method", "repeat"]).n_acquired.max()
+        assert ends.nunique() == 1 and len(ends) == 6
