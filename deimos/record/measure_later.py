@@ -51,11 +51,12 @@ def _of_run(
     own: pd.DataFrame, said: pd.DataFrame | None, task: Task
 ) -> Iterator[tuple[str, str, int, int, float]]:
     """Yield the rows that a run lacks, by its measurements and its kept predictions."""
-    there, ids = set(own.metric), own[own.metric == IDS].set_index("step").value.astype(int)
+    there = set(own.metric)
+    ids = own[own.metric == IDS].set_index("step").value.astype(int).sort_index()
     steps = own[own.metric == LABELLED].sort_values("step")
     ends = [*steps.step[1:], ids.index.max()]
     for step, last in zip(steps.itertuples(), ends, strict=True):
-        batch = ids.sort_index().loc[step.step + 1 : last].tolist()  # positions count from 1
+        batch = ids.loc[step.step + 1 : last].tolist()  # positions count from 1
         if not batch:
             continue
         answers = None

@@ -4,7 +4,7 @@
     verdicts       the outcome of each claim, from a table of our runs
     figures        one function a figure
     results_page   the results of the kept runs, written into docs and README
-    beyond         what B2's kept runs say, beyond the paper's claims
+    beyond         what B2's and B4's kept runs say, beyond the paper's claims
     browse         our own page before MLflow's UI
     front_page     that page as HTML
     judging        a claim's outcome, as data

@@ -1,5 +1,6 @@
 """What lies beyond the paper's claims, as the kept runs tell it: tables and numbers of pages."""
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -81,8 +82,7 @@ def _fits() -> list[tuple[int, pd.DataFrame]]:
 
 def _by_target() -> list[tuple[str, pd.DataFrame]]:
     """The measurements on each scale of the labels, as far as all runs of that scale go."""
-    table = tracking.of_archives([CENTRED]).table
-    found = []
+    table, found = _table(CENTRED), []
     for target in TARGETS:
         rows = table[table.experiment.str.endswith(f": {target}")]
         if len(rows):
@@ -92,5 +92,11 @@ def _by_target() -> list[tuple[str, pd.DataFrame]]:
 
 
 def _rows(file: Path, metric: str) -> pd.DataFrame:
-    table = tracking.of_archives([file]).table
+    table = _table(file)
     return table[table.metric == metric]
+
+
+@cache
+def _table(file: Path) -> pd.DataFrame:
+    """An archive's measurements, read once for the tables and the sentences; not to be changed."""
+    return tracking.of_archives([file]).table
