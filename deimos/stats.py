@@ -7,7 +7,7 @@ is missing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import log, nan, pi, sqrt
+from math import isfinite, log, nan, pi, sqrt
 from typing import Literal
 
 import numpy as np
@@ -168,6 +168,15 @@ def paired_test(differences: Float[np.ndarray, " n"]) -> tuple[float, tuple[floa
     found = ttest_1samp(differences, 0)
     low, high = found.confidence_interval()
     return float(found.pvalue), (float(low), float(high))
+
+
+def with_interval(effect: float, low: float, high: float, digits: str = "+.2g") -> str:
+    """Write an effect with its interval, the same in every table; nan leaves the interval out.
+
+    `digits` is the format of all three numbers.
+    """
+    interval = f" [{low:{digits}}, {high:{digits}}]" if isfinite(low) and isfinite(high) else ""
+    return f"{effect:{digits}}{interval}"
 
 
 def paired_differences(table: pd.DataFrame, reference: str = "deimos") -> pd.DataFrame:

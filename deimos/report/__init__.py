@@ -6,9 +6,12 @@
     results_page   the results of the kept runs, written into docs and README
     beyond         what B2's and B4's kept runs say, beyond the paper's claims
     browse         our own page before MLflow's UI
+    curve_checks   what is said of mean curves and of numbers, checked
+    findings       what a check finds, as data
     front_page     that page as HTML
     judging        a claim's outcome, as data
     lessons        numbers in a page's sentences, and whether these still hold
+    method_checks  claimed differences between methods, checked
     notebook_page  an executed notebook as Markdown
     overview       the overview figure: a panel an experiment
     resamples      resampled repeats and simulated curves under no difference

@@ -13,7 +13,7 @@ DIPS = sorted((tracking.REFERENCES / "half-precision").glob("dips-*.zip"))  # by
 SPLICING = tracking.REFERENCES / "splicing.zip"
 CENTRED = tracking.REFERENCES / "beyond" / "centred-targets.zip"
 
-Told = dict[tuple[str, str], tuple[str, str]]  # experiment and sentence → outcome and number
+Outcomes = dict[tuple[str, str], tuple[str, str]]  # experiment and sentence → outcome and number
 
 
 def dips_table() -> str:
@@ -27,7 +27,7 @@ def dips_table() -> str:
     ]
     for n, rows in _fits():
         kept = rows[rows.method == "deimos"].value.mean()
-        each = (told_of(rows, f"remainder: {name}")[1] for name in ("dropped", "merged"))
+        each = (less_deimos(rows, f"remainder: {name}")[1] for name in ("dropped", "merged"))
         whole, left = divmod(n, MINIBATCH)
         lines.append(f"| {n} = {whole} × {MINIBATCH} + {left} | {kept:.4f} | {' | '.join(each)} |")
     return "\n".join(lines)
@@ -41,36 +41,38 @@ def targets_table() -> str:
     ]
     for target, rows in _by_target():
         asked = rows[rows.metric == "mean_label"].groupby("method").value.mean()
-        error = told_of(rows[rows.metric == "mse"], "random")[1]
+        error = less_deimos(rows[rows.metric == "mse"], "random")[1]
         means = f"{asked['deimos']:.2f} | {asked['random']:.2f}"
         lines.append(f"| {target} | to {rows.n_acquired.max()} | {means} | {error} |")
     return "\n".join(lines)
 
 
-def told() -> Told:
+def outcomes() -> Outcomes:
     """Outcome and number of each sentence beyond the claims that a page may tell."""
-    found = {
-        ("dips", f"{n} labels, {name}"): told_of(rows, f"remainder: {name}")
+    known = {
+        ("dips", f"{n} labels, {name}"): less_deimos(rows, f"remainder: {name}")
         for n, rows in _fits()
         for name in ("dropped", "merged")
     }
     for target, rows in _by_target():
-        found["targets", f"{target}, MSE of random"] = told_of(rows[rows.metric == "mse"], "random")
+        errors = rows[rows.metric == "mse"]
+        known["targets", f"{target}, MSE of random"] = less_deimos(errors, "random")
     labels = _rows(SPLICING, "mean_label")
     for method in ("random", "max_variance"):
-        found["splicing", f"labels asked for, {method}"] = told_of(labels, method)
-    return found
+        known["splicing", f"labels asked for, {method}"] = less_deimos(labels, method)
+    return known
 
 
-def told_of(rows: pd.DataFrame, method: str) -> tuple[str, str]:
+def less_deimos(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     """Whether a method is "higher" than DEIMOS or "lower", or "undecided", and by how much.
 
     By the 95 % interval of Student's t over paired run means.
     """
     test = stats.run_level_test(rows, method)
     low, high = test.interval
-    way = "higher" if low > 0 else "lower" if high < 0 else "undecided"
-    return way, f"{test.effect:+.2g} [{low:+.2g}, {high:+.2g}] ({len(test.differences)} repeats)"
+    outcome = "higher" if low > 0 else "lower" if high < 0 else "undecided"
+    effect = stats.with_interval(test.effect, low, high)
+    return outcome, f"{effect} ({len(test.differences)} repeats)"
 
 
 def _fits() -> list[tuple[int, pd.DataFrame]]:
@@ -82,13 +84,13 @@ def _fits() -> list[tuple[int, pd.DataFrame]]:
 
 def _by_target() -> list[tuple[str, pd.DataFrame]]:
     """The measurements on each scale of the labels, as far as all runs of that scale go."""
-    table, found = _table(CENTRED), []
+    table, targets = _table(CENTRED), []
     for target in TARGETS:
         rows = table[table.experiment.str.endswith(f": {target}")]
         if len(rows):
             end = rows.groupby(["method", "repeat"]).n_acquired.max().min()
-            found.append((target, rows[rows.n_acquired <= end]))
-    return found
+            targets.append((target, rows[rows.n_acquired <= end]))
+    return targets
 
 
 def _rows(file: Path, metric: str) -> pd.DataFrame:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
-from math import isfinite
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +23,8 @@ from deimos.report import (
     summaries,
     verdicts,
 )
-from deimos.report.judging import Verdict, judge, subject
+from deimos.report.findings import subject
+from deimos.report.judging import Verdict, judge
 from deimos.report.paper import METHODS, Claim
 from deimos.tracking import REFERENCES, ROOT, Evidence
 
@@ -101,10 +101,10 @@ def _against_random(own: list[Verdict]) -> str:
         if (claim.kind, claim.methods) != ("outperforms", ("random",)) or verdict.origin is None:
             continue
         one = verdict.deciding
-        low, high = -one.high, -one.low
         data = "" if verdict.outcome != "not tested" else f" ({', '.join(verdict.reasons)})"
         parts.append(
-            f"b {claim.batch_size}: {claim.metric} {-one.effect:+.2g} [{low:+.2g}, {high:+.2g}], "
+            f"b {claim.batch_size}: {claim.metric} "
+            f"{stats.with_interval(-one.effect, -one.high, -one.low)}, "
             f"{one.repeats} repeats, {verdict.outcome}{data}"
         )
     return "; ".join(parts) or "no such claim"
@@ -186,9 +186,8 @@ def _difference(claim: Claim, rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     test = stats.run_level_test(rows, *claim.methods)
-    low, high = test.interval
-    interval = f" [{low:+.2g}, {high:+.2g}]" if isfinite(low) else ""
-    return f"{test.effect:+.2g}{interval}, {len(test.differences)} repeats"
+    effect = stats.with_interval(test.effect, *test.interval)
+    return f"{effect}, {len(test.differences)} repeats"
 
 
 def _gaps(sets: Mapping[str, Evidence]) -> list[str]:
@@ -200,9 +199,9 @@ def _gaps(sets: Mapping[str, Evidence]) -> list[str]:
     for name, evidence in sets.items():
         for gap in summaries.gaps(evidence.table, evidence.published).itertuples():
             what = f"{gap.experiment}, b {gap.batch_size}: {METHODS[gap.method]}"
-            interval = f"{gap.difference:+.2g} [{gap.low:+.2g}, {gap.high:+.2g}]"
+            less = stats.with_interval(gap.difference, gap.low, gap.high)
             runs = f"{gap.ours}, {gap.theirs}"
-            lines.append(f"| {what} | {name} | {gap.points} | {runs} | {interval} |")
+            lines.append(f"| {what} | {name} | {gap.points} | {runs} | {less} |")
     return lines
 
 
@@ -217,11 +216,10 @@ def _pairs(sets: Mapping[str, Evidence]) -> list[str]:
             rows = rows.assign(repeat=rows.groupby(["method", "repeat"]).ngroup())
             pair = [rows.assign(method=one), rows.assign(method=other, value=rows.value_other)]
             found = stats.run_level_test(pd.concat(pair), one, other)
-            low, high = found.interval
+            less = stats.with_interval(found.effect, *found.interval, "+.4f")
             lines.append(
                 f"- {name}, b {b}, to {rows.n_acquired.max()}: a run's mean accuracy on {one} less "
-                f"that on {other} is {found.effect:+.4f} [{low:+.4f}, {high:+.4f}], over "
-                f"{len(found.differences)} pairs."
+                f"that on {other} is {less}, over {len(found.differences)} pairs."
             )
     return lines
 
@@ -248,7 +246,7 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     }
     for table, marks in ((beyond.dips_table, DIPS_MARKS), (beyond.targets_table, TARGETS_MARKS)):
         written[RESULTS] = between_marks(written[RESULTS], table(), marks)
-    known = lessons.of_claims([verdict for _, verdict in found]) | beyond.told()
+    known = lessons.of_claims([verdict for _, verdict in found]) | beyond.outcomes()
     written[RESULTS] = lessons.with_numbers(written[RESULTS], known)
     written[LESSONS] = lessons.with_numbers(LESSONS.read_text(encoding="utf-8"), known)
     written[side_by_side.KEPT_VERDICTS] = side_by_side.kept_verdicts(found)

@@ -6,13 +6,13 @@ another machine than the figures: so the UI, the last notebook and the pages all
 """
 
 from collections.abc import Sequence
-from math import isfinite
 
 import pandas as pd
 
 from deimos import stats
 from deimos.report import paper, verdicts
-from deimos.report.judging import Verdict, judge, subject
+from deimos.report.findings import subject
+from deimos.report.judging import Verdict, judge
 from deimos.report.paper import Claim
 from deimos.tracking import REFERENCE, REFERENCES, Evidence
 
@@ -45,7 +45,7 @@ def experiment_lines(evidence: Evidence) -> pd.DataFrame:
             is_same = (decided["where"] == against.where) & (decided.claim == against.says)
             (row,) = decided[is_same].itertuples()
             here = _against_random(against, evidence)
-            there = f"{_in_words(-row.effect, -row.high, -row.low, row.repeats)}: {row.outcome}"
+            there = f"{_repeated(-row.effect, -row.high, -row.low, row.repeats)}: {row.outcome}"
             score = f"{against.metric}, b {against.batch_size}"
         rows.append((title, score, here, there))
     return pd.DataFrame(rows, columns=["experiment", "score", "these runs", "the kept runs"])
@@ -64,14 +64,14 @@ def _against_random(claim: Claim, evidence: Evidence) -> str:
         return "no runs"
     test = stats.run_level_test(rows, "random", claim.leader)
     low, high = test.interval
-    said = _in_words(-test.effect, -high, -low, len(test.differences))
+    effect = _repeated(-test.effect, -high, -low, len(test.differences))
     end = rows.n_acquired.max()
-    return said if end == claim.horizon else f"{said}, to {end} of {claim.horizon}"
+    return effect if end == claim.horizon else f"{effect}, to {end} of {claim.horizon}"
 
 
-def _in_words(effect: float, low: float, high: float, repeats: int) -> str:
-    interval = f" [{low:+.2g}, {high:+.2g}]" if isfinite(low) and isfinite(high) else ""
-    return f"{effect:+.2g}{interval}, {repeats} repeat{'s' if repeats > 1 else ''}"
+def _repeated(effect: float, low: float, high: float, repeats: int) -> str:
+    times = "repeat" if repeats == 1 else "repeats"
+    return f"{stats.with_interval(effect, low, high)}, {repeats} {times}"
 
 
 def verdicts_at(

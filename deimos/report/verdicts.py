@@ -8,15 +8,8 @@ import numpy as np
 
 from deimos import stats
 from deimos.extras import extra
-from deimos.report.judging import (
-    OUTCOMES,
-    Comparison,
-    Finding,
-    Outcome,
-    Verdict,
-    judge,
-    subject,
-)
+from deimos.report.findings import OUTCOMES, Comparison, Outcome, subject
+from deimos.report.judging import Verdict, judge
 from deimos.report.paper import METHODS, Claim
 from deimos.tracking import Evidence
 
@@ -68,7 +61,7 @@ def show(frame: pd.DataFrame) -> Styler:
 def verdicts(claims: Sequence[Claim], evidence: Evidence) -> pd.DataFrame:
     """The paper's claims beside our numbers: a row a claim, in words and in numbers.
 
-    `outcome` is one of `judging.OUTCOMES`. `effect`, `low` and `high` are those of the comparison
+    `outcome` is one of `findings.OUTCOMES`. `effect`, `low` and `high` are those of the comparison
     that supports the claim least, the other method less the claim's leader in the metric's units,
     with its 95 % interval; where no methods are compared, the number in question and its range.
     `repeats_needed` are those that would decide an undecided claim with 80 % power.
@@ -122,7 +115,8 @@ def ours(verdict: Verdict, shares: bool = True) -> str:
     if claim.kind in ("within", "nugget") and isfinite(finding.effect):
         parts.append(_numbers(finding.effect, finding.low, finding.high))
     if claim.kind in ("mean", "rises") and isfinite(finding.effect):
-        parts.append(_with_interval(finding, "" if claim.kind == "mean" else "+"))
+        digits = ".2g" if claim.kind == "mean" else "+.2g"
+        parts.append(stats.with_interval(finding.effect, finding.low, finding.high, digits))
     if shares and isfinite(finding.share) and (claim.repeats > 1 or claim.kind != "within"):
         of = "seeds" if claim.kind == "within" else "repeats"
         of = of if claim.kind in ("within", "nugget") else "resamples of the repeats"
@@ -164,12 +158,7 @@ def rests_on(verdict: Verdict) -> str:
 
 
 def _effect(one: Comparison) -> str:
-    return f"{METHODS[one.method]} {_with_interval(one)}"
-
-
-def _with_interval(found: Comparison | Finding, sign: str = "+") -> str:
-    ends = f" [{found.low:{sign}.2g}, {found.high:{sign}.2g}]" if isfinite(found.low) else ""
-    return f"{found.effect:{sign}.2g}{ends}"
+    return f"{METHODS[one.method]} {stats.with_interval(one.effect, one.low, one.high)}"
 
 
 def _numbers(mean: float, low: float, high: float) -> str:
@@ -202,8 +191,8 @@ def differences(
         because = ", ".join([*doubts, *few])
         if because:
             outcome, because = "not tested", f"{because}; here {outcome}"
-        interval = f"{found.effect:+.2g} [{found.low:+.2g}, {found.high:+.2g}]"
-        rows.append((found.method, outcome, interval, f"{found.holm:.2g}", because))
+        effect = stats.with_interval(found.effect, found.low, found.high)
+        rows.append((found.method, outcome, effect, f"{found.holm:.2g}", because))
     return pd.DataFrame(rows, columns=["claim", "outcome", "ours", "p (Holm)", "because"])
 
 

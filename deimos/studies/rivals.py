@@ -85,14 +85,12 @@ def effects(one: RivalRuns, table: pd.DataFrame) -> pd.DataFrame:
     for reference in ("deimos", "random"):
         if reference in one.methods:
             pairs = stats.paired_differences(accuracy, reference).set_index("method")
-            columns[f"less {reference}"] = pairs.apply(_interval, axis=1)
+            columns[f"less {reference}"] = pairs.apply(
+                lambda one: stats.with_interval(one.effect, one.low, one.high, "+.4f"), axis=1
+            )
             columns[f"Holm's p ({reference})"] = pairs.holm.map("{:.2g}".format)
     rows = pd.DataFrame(columns, index=pd.Index(one.methods, name=one.title))
     return rows.fillna("").reset_index()
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{row.effect:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
 
 
 def as_answers(table: pd.DataFrame) -> pd.DataFrame:

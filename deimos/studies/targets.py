@@ -52,7 +52,7 @@ def asked_for(task: Task, table: pd.DataFrame) -> pd.DataFrame:
     """
     errors = table[table.metric == task.metric]
     pairs = stats.paired_differences(errors).set_index("method")
-    less = pairs.apply(lambda one: f"{one.effect:+.2g} [{one.low:+.2g}, {one.high:+.2g}]", axis=1)
+    less = pairs.apply(lambda one: stats.with_interval(one.effect, one.low, one.high), axis=1)
     labels = table[table.metric == "mean_label"].groupby("method", sort=False).value.mean()
     return pd.DataFrame({
         "target": task.name.partition(": ")[2],

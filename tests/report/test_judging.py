@@ -7,7 +7,8 @@ import pytest
 from tables import PUBLISHED, curves, evidence_of, simulated
 
 from deimos.report import paper, resamples, verdicts
-from deimos.report.judging import CHECKS, difference, judge
+from deimos.report.judging import CHECKS, judge
+from deimos.report.method_checks import difference
 from deimos.report.paper import Claim
 from deimos.stats import RunLevel
 

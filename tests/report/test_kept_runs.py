@@ -11,7 +11,9 @@ from tables import evidence_of
 from deimos import stats, tracking
 from deimos.models import mc_dropout
 from deimos.report import paper
-from deimos.report.judging import difference, judge, subject
+from deimos.report.findings import subject
+from deimos.report.judging import judge
+from deimos.report.method_checks import difference
 
 
 def outcomes(evidence, *, where=None, says=None, methods=None):

@@ -6,7 +6,8 @@ import pytest
 from tables import PUBLISHED, curves, evidence_of
 
 from deimos.report import paper
-from deimos.report.judging import OUTCOMES, judge
+from deimos.report.findings import OUTCOMES
+from deimos.report.judging import judge
 from deimos.report.verdicts import counted, differences, in_digits, show, thresholds_table, verdicts
 
 
