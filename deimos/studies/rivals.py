@@ -74,22 +74,22 @@ def comparisons(
     return found
 
 
-def effects(one: RivalRuns, table: pd.DataFrame) -> pd.DataFrame:
+def effects(title: str, methods: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
     """A row a method: its mean accuracy less DEIMOS' and less random's, and seconds to acquire.
 
     With 95 % intervals by Student's t over paired run means, and Holm's p within each column.
     """
     accuracy = table[table.metric == "accuracy"]
     seconds = table[table.metric == "acquire_seconds"].groupby("method").value.median()
-    columns = {"seconds to acquire": seconds.reindex(one.methods).round(2)}
+    columns = {"seconds to acquire": seconds.reindex(methods).round(2)}
     for reference in ("deimos", "random"):
-        if reference in one.methods:
+        if reference in methods:
             pairs = stats.paired_differences(accuracy, reference).set_index("method")
             columns[f"less {reference}"] = pairs.apply(
                 lambda one: stats.with_interval(one.effect, one.low, one.high, "+.4f"), axis=1
             )
             columns[f"Holm's p ({reference})"] = pairs.holm.map("{:.2g}".format)
-    rows = pd.DataFrame(columns, index=pd.Index(one.methods, name=one.title))
+    rows = pd.DataFrame(columns, index=pd.Index(methods, name=title))
     return rows.fillna("").reset_index()
 
 

@@ -54,7 +54,7 @@ def scores() -> pd.DataFrame:
 
 
 def test_effects_stand_against_deimos_and_against_random_beside_the_seconds():
-    table = rivals.effects(found()[0], scores()).set_index("moons from 6 labels")
+    table = rivals.effects("moons", METHODS, scores()).set_index("moons")
     assert table["less deimos"]["deimos"] == "" and table["less random"]["random"] == ""
     assert float(table["less deimos"]["margin"].split()[0]) == pytest.approx(0.05, abs=0.002)
     assert float(table["less random"]["deimos"].split()[0]) == pytest.approx(0.1, abs=0.002)
