@@ -1,17 +1,26 @@
-"""What lies beyond the paper's claims, as the kept runs tell it: tables and numbers of pages."""
+"""What the kept runs tell beside and beyond the paper's claims: tables and numbers of pages."""
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from deimos import stats, tracking
+from deimos import k_center, stats, tracking
+from deimos.report import figures, paper, summaries, verdicts
+from deimos.report.findings import between, subject
+from deimos.report.side_by_side import EXPERIMENTS
+from deimos.studies import rivals
 from deimos.studies.targets import TARGETS
+from deimos.tasks.authors import published_curves
 
 MINIBATCH = 128  # of every fit on digits (App. D)
 DIPS = sorted((tracking.REFERENCES / "half-precision").glob("dips-*.zip"))  # by labels
+FACES = tracking.REFERENCES / "face-age.zip"
 SPLICING = tracking.REFERENCES / "splicing.zip"
 CENTRED = tracking.REFERENCES / "beyond" / "centred-targets.zip"
+RIVALS = sorted((tracking.REFERENCES / "beyond").glob("rivals-*.zip"))  # a start each
 
 Outcomes = dict[tuple[str, str], tuple[str, str]]  # experiment and sentence → outcome and number
 
@@ -36,27 +45,81 @@ def dips_table() -> str:
 def targets_table() -> str:
     """What B4's methods asked for on each scale of the same labels, and what came of it."""
     lines = [
-        "| target | labels | label DEIMOS asks for | random's | MSE of random, less DEIMOS' |",
+        "| target | labels | label DEIMOS asks for | random's, less that | MSE, the same |",
         "|---|---|---|---|---|",
     ]
     for target, rows in _by_target():
-        asked = rows[rows.metric == "mean_label"].groupby("method").value.mean()
+        labels = rows[rows.metric == "mean_label"]
+        mean = f"{labels[labels.method == 'deimos'].value.mean():.2f}"
+        less = less_deimos(labels, "random")[1]
         error = less_deimos(rows[rows.metric == "mse"], "random")[1]
-        means = f"{asked['deimos']:.2f} | {asked['random']:.2f}"
-        lines.append(f"| {target} | to {rows.n_acquired.max()} | {means} | {error} |")
+        lines.append(f"| {target} | to {rows.n_acquired.max()} | {mean} | {less} | {error} |")
     return "\n".join(lines)
 
 
+def rivals_table() -> str:
+    """B3's methods beside DEIMOS and random: a table a start, the best method first."""
+    return "\n\n".join(_beside_rivals(file) for file in RIVALS)
+
+
+def _beside_rivals(file: Path) -> str:
+    accuracy = _rows(file, "accuracy")
+    methods = accuracy.groupby("method").value.mean().sort_values(ascending=False).index
+    table = rivals.effects("method", methods, _table(file)).set_index("method")
+    lines = [
+        f"{_start(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
+        "acquired, mean accuracy over the curve:",
+        "",
+        "| method | less random's | Holm's p | less DEIMOS' | Holm's p | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    columns = ["less random", "Holm's p (random)", "less deimos", "Holm's p (deimos)"]
+    for method, row in table.iterrows():
+        cells = *row[columns], f"{row['seconds to acquire']:.2f}"
+        lines.append(f"| {_name(method)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rivals_figures() -> dict[str, Figure]:
+    """The same differences to DEIMOS drawn: a forest plot a start, by its archive's name."""
+    return {
+        file.stem: figures.forest(rivals.as_answers(_rows(file, "accuracy")), _start(file))
+        for file in RIVALS
+    }
+
+
+def _name(method: str) -> str:
+    """A method as people call it: of a rival the first words of its description."""
+    described = rivals.RIVALS.get(method) or paper.METHODS[method]
+    return described.partition(",")[0]
+
+
+def _start(file: Path) -> str:
+    """What an archive of B3 holds, for people: the digits, and the labels at the start."""
+    (experiment,) = _table(file).experiment.unique()
+    task, _, n = experiment.removeprefix("rivals-").rpartition("-from-")
+    return f"{EXPERIMENTS[task].partition(' (')[0]} from {n} labels"
+
+
 def outcomes() -> Outcomes:
-    """Outcome and number of each sentence beyond the claims that a page may tell."""
+    """Outcome and number of each sentence that a page may tell, and that no claim has."""
     known = {
         ("dips", f"{n} labels, {name}"): less_deimos(rows, f"remainder: {name}")
         for n, rows in _fits()
         for name in ("dropped", "merged")
     }
     for target, rows in _by_target():
-        errors = rows[rows.metric == "mse"]
-        known["targets", f"{target}, MSE of random"] = less_deimos(errors, "random")
+        for metric, what in (("mse", "MSE of random"), ("mean_label", "labels random asks for")):
+            known["targets", f"{target}, {what}"] = less_deimos(
+                rows[rows.metric == metric], "random"
+            )
+    known["faces", "our errors, less the authors'"] = _face_errors()
+    known["splicing", "the paper's test of the authors' curves"] = _papers_test()
+    known["k-center", "the longest search of a step"] = "limit", f"{k_center.SECONDS:.0f} seconds"
+    for file in RIVALS:
+        pairs = stats.paired_differences(_rows(file, "accuracy"))
+        for row in pairs.itertuples():
+            known["rivals", f"{_start(file)}: {_name(row.method)}"] = _after_holm(row)
     labels = _rows(SPLICING, "mean_label")
     for method in ("random", "max_variance"):
         known["splicing", f"labels asked for, {method}"] = less_deimos(labels, method)
@@ -73,6 +136,29 @@ def less_deimos(rows: pd.DataFrame, method: str) -> tuple[str, str]:
     outcome = "higher" if low > 0 else "lower" if high < 0 else "undecided"
     effect = stats.with_interval(test.effect, low, high)
     return outcome, f"{effect} ({len(test.differences)} repeats)"
+
+
+def _papers_test() -> tuple[str, str]:
+    """App. C's p of maximum variance on the splicing data, from the curves of the authors."""
+    claim = paper.SPLICING[0]
+    curves = between(claim, subject(claim, published_curves()))
+    test = stats.likelihood_ratio(curves, *claim.methods)
+    outcome = "higher" if test.p_value < 0.05 and test.effect > 0 else "undecided"
+    return outcome, f"p = {verdicts.in_digits(test.log10_p)}"
+
+
+def _face_errors() -> tuple[str, str]:
+    """Whether our errors are "higher" than the authors' in every curve, and from what to what."""
+    less = summaries.gaps(_rows(FACES, "rmse"), published_curves()).difference
+    outcome = "higher" if (less > 0).all() else "undecided"
+    return outcome, f"{less.min():.1f} to {less.max():.1f} years"
+
+
+def _after_holm(row: Any) -> tuple[str, str]:
+    """The same of a row of `paired_differences`, one of a family: Holm's p decides."""
+    way = "higher" if row.effect > 0 else "lower"
+    effect = stats.with_interval(row.effect, row.low, row.high)
+    return way if row.holm < 0.05 else "undecided", f"{effect} ({row.repeats} repeats)"
 
 
 def _fits() -> list[tuple[int, pd.DataFrame]]:

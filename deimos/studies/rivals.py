@@ -22,7 +22,7 @@ RIVALS = {
     "max_herding": "MaxHerding, coverage by a smooth kernel (Bae et al., 2024)",
     "margin": "Margin, the smallest lead of the likeliest class (Scheffer et al., 2001)",
     "power_bald": "Power BALD, at random by their information (Kirsch et al., 2023)",
-    "deimos_forward_backward": "Forward and backward as BAIT does it (Ash et al., 2021)",
+    "deimos_forward_backward": "Forward and backward, as BAIT does it (Ash et al., 2021)",
 }
 
 

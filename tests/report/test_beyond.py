@@ -1,11 +1,14 @@
 """Numbers beyond the claims are those of the kept runs, paired by repeat."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from tables import curves
 
-from deimos import tracking
-from deimos.report import beyond
+from deimos import stats, tracking
+from deimos.report import beyond, paper
+from deimos.tasks.authors import published_curves
 
 
 @pytest.mark.parametrize(
@@ -69,3 +72,41 @@ def test_no_row_of_a_scale_is_beyond_the_run_that_stopped_first():
     for _, rows in beyond._by_target():
         ends = rows[rows.metric == "mse"].groupby(["method", "repeat"]).n_acquired.max()
         assert ends.nunique() == 1 and len(ends) == 6
+
+
+def test_ten_at_a_time_deimos_leans_to_one_end_less_than_one_at_a_time():
+    """The pages say so of ES7: the two intervals have nothing in common."""
+    by_target = dict(beyond._by_target())
+    ten = by_target["y"][by_target["y"].metric == "mean_label"]
+    single = beyond._rows(beyond.SPLICING, "mean_label")
+    least, most = stats.run_level_test(ten, "random").interval
+    assert stats.run_level_test(single, "random").interval[1] < least < most < 0
+
+
+def test_our_errors_on_faces_are_the_authors_and_more_by_what_the_page_says():
+    """Compared curve by curve: the mean over what both have, the authors' then taken away."""
+    curve = ["batch_size", "method", "n_acquired"]
+    ours = tracking.of_archives([beyond.FACES]).table.query("metric == 'rmse'")
+    theirs = published_curves().query("experiment == 'face-age'")
+    both = [side.groupby(curve).value.mean() for side in (ours, theirs)]
+    less = (both[0] - both[1]).dropna().groupby(["batch_size", "method"]).mean()
+    assert len(less) == 6 and less.min() > 0
+    said = beyond.outcomes()["faces", "our errors, less the authors'"]
+    assert said == ("higher", f"{less.min():.1f} to {less.max():.1f} years")
+
+
+def test_the_authors_curves_give_the_papers_p_as_it_is_printed():
+    printed = beyond.outcomes()["splicing", "the paper's test of the authors' curves"]
+    assert printed == ("higher", f"p = {paper.SPLICING[0].printed[0]}")
+
+
+@pytest.mark.parametrize(
+    ("effect", "holm", "outcome"),
+    [(0.1, 0.04, "higher"), (-0.1, 0.04, "lower"), (0.1, 0.05, "undecided")],
+)
+def test_of_a_family_holms_p_decides(effect, holm, outcome):
+    row = SimpleNamespace(
+        effect=effect, low=effect - 0.01, high=effect + 0.01, repeats=5, holm=holm
+    )
+    said = f"{effect:+.2g} [{effect - 0.01:+.2g}, {effect + 0.01:+.2g}] (5 repeats)"
+    assert beyond._after_holm(row) == (outcome, said)
