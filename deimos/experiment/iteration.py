@@ -4,6 +4,7 @@ Two index spaces: *ids* count the rows of the full training data, *positions* th
 one iteration. They meet in `_acquire` and nowhere else.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -163,14 +164,19 @@ def about_batch(
 ) -> dict[str, float]:
     """What the record says of a batch, by its ids and the mean predictions before it was labelled.
 
-    Of classes how diverse it is and how hard its points are (Fig. 3 c to e), of values their mean.
-    Without the predictions, which old runs did not keep, only what labels tell.
+    Of classes how diverse it is and how hard its points are (Fig. 3 c to e), all of them and the
+    fifth picked last: once the masks have no more to tell, picks are as good as random. Of values
+    their mean. Without the predictions, which old runs did not keep, only what labels tell.
     """
     if task.n_classes == 1:
         return {"batch/mean_label": task.y[list(acquired)].double().mean().item()}
     if len(acquired) == 1:
         return {}
-    found = {"batch/hardness": task.hardness(acquired)}
+    last = acquired[-math.ceil(len(acquired) / 5) :]
+    found = {
+        "batch/hardness": task.hardness(acquired),
+        "batch/hardness_of_last_fifth": task.hardness(last),
+    }
     if answers is not None:
         found["batch/diversity"] = mc_dropout.batch_diversity(answers)
         found["batch/share_confident"] = mc_dropout.confident_share(answers)

@@ -16,10 +16,16 @@ from deimos.studies.targets import TARGETS
 from deimos.tasks.authors import published_curves
 
 MINIBATCH = 128  # of every fit on digits (App. D)
+DIGITS = 60_000  # that may be labelled, of 0-9
 DIPS = sorted((tracking.REFERENCES / "half-precision").glob("dips-*.zip"))  # by labels
 FACES = tracking.REFERENCES / "face-age.zip"
 SPLICING = tracking.REFERENCES / "splicing.zip"
 CENTRED = tracking.REFERENCES / "beyond" / "centred-targets.zip"
+SEVEN_OR_NINE = tracking.REFERENCES / "mnist-7-vs-9.zip"
+TEN_CLASSES = {  # by J
+    50: tracking.REFERENCES / "mnist-0-to-9.zip",
+    250: tracking.REFERENCES / "250-masks" / "mnist-0-to-9.zip",
+}
 RIVALS = sorted((tracking.REFERENCES / "beyond").glob("rivals-*.zip"))  # a start each
 
 Outcomes = dict[tuple[str, str], tuple[str, str]]  # experiment and sentence → outcome and number
@@ -36,7 +42,7 @@ def dips_table() -> str:
     ]
     for n, rows in _fits():
         kept = rows[rows.method == "deimos"].value.mean()
-        each = (less_deimos(rows, f"remainder: {name}")[1] for name in ("dropped", "merged"))
+        each = (less(rows, f"remainder: {name}")[1] for name in ("dropped", "merged"))
         whole, left = divmod(n, MINIBATCH)
         lines.append(f"| {n} = {whole} × {MINIBATCH} + {left} | {kept:.4f} | {' | '.join(each)} |")
     return "\n".join(lines)
@@ -51,9 +57,8 @@ def targets_table() -> str:
     for target, rows in _by_target():
         labels = rows[rows.metric == "mean_label"]
         mean = f"{labels[labels.method == 'deimos'].value.mean():.2f}"
-        less = less_deimos(labels, "random")[1]
-        error = less_deimos(rows[rows.metric == "mse"], "random")[1]
-        lines.append(f"| {target} | to {rows.n_acquired.max()} | {mean} | {less} | {error} |")
+        both = (less(rows[rows.metric == metric], "random")[1] for metric in ("mean_label", "mse"))
+        lines.append(f"| {target} | to {rows.n_acquired.max()} | {mean} | {' | '.join(both)} |")
     return "\n".join(lines)
 
 
@@ -104,15 +109,22 @@ def _start(file: Path) -> str:
 def outcomes() -> Outcomes:
     """Outcome and number of each sentence that a page may tell, and that no claim has."""
     known = {
-        ("dips", f"{n} labels, {name}"): less_deimos(rows, f"remainder: {name}")
+        ("dips", f"{n} labels, {name}"): less(rows, f"remainder: {name}")
         for n, rows in _fits()
         for name in ("dropped", "merged")
     }
     for target, rows in _by_target():
         for metric, what in (("mse", "MSE of random"), ("mean_label", "labels random asks for")):
-            known["targets", f"{target}, {what}"] = less_deimos(
-                rows[rows.metric == metric], "random"
+            known["targets", f"{target}, {what}"] = less(rows[rows.metric == metric], "random")
+    for J, file in TEN_CLASSES.items():
+        known["masks", f"variance that a batch takes away, J = {J}"] = _variance_taken(file)
+    for name, file in {"0-9": TEN_CLASSES[50], "7 vs 9": SEVEN_OR_NINE}.items():
+        last = _rows(file, "hardness_of_last_fifth").query("batch_size == 25")
+        for method in ("batchbald", "deimos"):
+            known["last picks", f"{name}, hardness, {method} less random"] = less(
+                last, method, "random"
             )
+        known["last picks", f"{name}, batchbald is done"] = _used_up(file)
     known["faces", "our errors, less the authors'"] = _face_errors()
     known["splicing", "the paper's test of the authors' curves"] = _papers_test()
     known["k-center", "the longest search of a step"] = "limit", f"{k_center.SECONDS:.0f} seconds"
@@ -122,20 +134,49 @@ def outcomes() -> Outcomes:
             known["rivals", f"{_start(file)}: {_name(row.method)}"] = _after_holm(row)
     labels = _rows(SPLICING, "mean_label")
     for method in ("random", "max_variance"):
-        known["splicing", f"labels asked for, {method}"] = less_deimos(labels, method)
+        known["splicing", f"labels asked for, {method}"] = less(labels, method)
     return known
 
 
-def less_deimos(rows: pd.DataFrame, method: str) -> tuple[str, str]:
-    """Whether a method is "higher" than DEIMOS or "lower", or "undecided", and by how much.
+def less(rows: pd.DataFrame, method: str, reference: str = "deimos") -> tuple[str, str]:
+    """Whether a method is "higher" than another or "lower", or "undecided", and by how much.
 
     By the 95 % interval of Student's t over paired run means.
     """
-    test = stats.run_level_test(rows, method)
+    test = stats.run_level_test(rows, method, reference)
     low, high = test.interval
     outcome = "higher" if low > 0 else "lower" if high < 0 else "undecided"
     effect = stats.with_interval(test.effect, low, high)
     return outcome, f"{effect} ({len(test.differences)} repeats)"
+
+
+def _variance_taken(file: Path) -> tuple[str, str]:
+    """Whether DEIMOS' batches take away "all" of the sample's variance, or "a part", and how much.
+
+    The mean over batches of 25. A sample has labelled points beside its candidates, as chance has
+    it: so many as the pool's share of all points makes likely.
+    """
+    table = _table(file).query("method == 'deimos' and batch_size == 25")
+    metrics = ["expected_improvement", "mean_variance"]
+    points = table[table.metric.isin(metrics)].pivot(
+        index=["repeat", "n_labelled"], columns="metric", values="value"
+    )
+    n_labelled = points.index.get_level_values("n_labelled")
+    outputs, candidates = 10, 2_000
+    sample = candidates * DIGITS / (DIGITS - n_labelled)
+    share = (points.expected_improvement / (points.mean_variance * outputs * sample)).mean()
+    return "all" if share > 0.99 else "a part", f"{share:.1%}"
+
+
+def _used_up(file: Path) -> tuple[str, str]:
+    """Whether J masks have no more to tell "early" in BatchBALD's batches, or "late", and when.
+
+    That is the pick which brings a batch within 1 % of log₂ J bits, as the mean over batches of 25
+    that get there.
+    """
+    table = _rows(file, "saturated_at").query("method == 'batchbald' and batch_size == 25")
+    pick = table.value.mean()
+    return "early" if pick < 25 / 2 else "late", f"{pick:.1f} picks"
 
 
 def _papers_test() -> tuple[str, str]:

@@ -51,7 +51,7 @@ def notebooks(tmp_path, write_notebook, monkeypatch):
     for name in ("04-tiny", "05-tiny"):
         run = RUN.format(name=name, diary=f"{tmp_path}/{name}", gate=f"{tmp_path}/gate")
         there = f"len(tiny.content('{tmp_path}/mlflow.db', '{name}'))"
-        after = f"import tiny\nassert {there} == 67 * repeats"
+        after = f"import tiny\nassert {there} == 73 * repeats"
         path = tmp_path / f"notebooks/{name}.ipynb"
         made.append(write_notebook(path, PARAMETERS, run, after))
     (tmp_path / "notebooks/scales").mkdir()

@@ -14,7 +14,7 @@ from deimos import tracking
 from deimos.experiment import loop
 from deimos.record import archive, measure_later
 
-NEWER = ["batch/hardness", "batch/share_confident"]
+NEWER = ["batch/hardness", "batch/hardness_of_last_fifth", "batch/share_confident"]
 
 
 def parts(file):

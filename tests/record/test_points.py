@@ -105,6 +105,14 @@ def test_of_values_a_batchs_mean_label_is_kept_and_of_one_point_of_classes_nothi
     assert about_batch(tiny.moons(), (7,), torch.ones(1, 2) / 2) == {}
 
 
+@pytest.mark.parametrize(("b", "last"), [(2, 1), (5, 1), (6, 2), (25, 5)])
+def test_the_last_picks_of_a_batch_are_a_fifth_of_it_rounded_up(b, last):
+    task, batch = tiny.moons(), list(range(40, 40 + b))
+    seen = about_batch(task, batch, None)
+    assert seen["batch/hardness_of_last_fifth"] == task.hardness(batch[-last:])
+    assert seen["batch/hardness"] == task.hardness(batch)
+
+
 @pytest.mark.soak
 def test_what_was_said_before_a_stop_is_there_after_it_and_nothing_is_twice():
     run()

@@ -25,7 +25,7 @@ def test_a_method_is_higher_or_lower_where_its_interval_leaves_0_out(difference,
     d = np.array(difference)
     half = 4.303 * d.std(ddof=1) / 3**0.5
     said = f"{d.mean():+.2g} [{d.mean() - half:+.2g}, {d.mean() + half:+.2g}] (3 repeats)"
-    assert beyond.less_deimos(rows, "random") == (way, said)
+    assert beyond.less(rows, "random") == (way, said)
 
 
 def test_fits_that_differ_in_their_last_minibatch_have_the_same_labels_and_no_other_setting():
