@@ -37,6 +37,7 @@ SHOWN_FIGURES = (
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
 DIPS_MARKS = "<!-- dips, from mlruns/reference -->", "<!-- end of dips -->"
 TARGETS_MARKS = "<!-- targets, from mlruns/reference -->", "<!-- end of targets -->"
+RIVALS_MARKS = "<!-- rivals, from mlruns/reference -->", "<!-- end of rivals -->"
 # Runs are never pooled across machines, precisions or settings: each of these is apart.
 KEPT = {
     "H100": (
@@ -47,6 +48,7 @@ KEPT = {
         "half-precision/mnist-7-vs-9.zip", "half-precision/mnist-7-vs-9-more.zip",
         "half-precision/mnist-7-vs-9-one-by-one.zip",
         "half-precision/mnist-7-vs-9-logits.zip", "half-precision/mnist-0-to-9.zip",
+        "half-precision/mnist-0-to-9-logits.zip",
     ),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
@@ -244,7 +246,11 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     written = {
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
-    for table, marks in ((beyond.dips_table, DIPS_MARKS), (beyond.targets_table, TARGETS_MARKS)):
+    for table, marks in (
+        (beyond.dips_table, DIPS_MARKS),
+        (beyond.targets_table, TARGETS_MARKS),
+        (beyond.rivals_table, RIVALS_MARKS),
+    ):
         written[RESULTS] = between_marks(written[RESULTS], table(), marks)
     known = lessons.of_claims([verdict for _, verdict in found]) | beyond.outcomes()
     written[RESULTS] = lessons.with_numbers(written[RESULTS], known)
@@ -265,6 +271,8 @@ def write_pages() -> None:
     for name in SHOWN_FIGURES:
         if figure := figures.draw(name, evidence):
             figure.savefig(REFERENCES / f"{name}.png", dpi=120)
+    for name, figure in beyond.rivals_figures().items():
+        figure.savefig(REFERENCES / f"{name}.png", dpi=120)
     for page, text in pages(sets, decided(sets)).items():
         page.write_text(text, encoding="utf-8")
 

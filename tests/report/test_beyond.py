@@ -110,3 +110,15 @@ def test_of_a_family_holms_p_decides(effect, holm, outcome):
     )
     said = f"{effect:+.2g} [{effect - 0.01:+.2g}, {effect + 0.01:+.2g}] (5 repeats)"
     assert beyond._after_holm(row) == (outcome, said)
+
+
+def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
+    assert beyond.RIVALS
+    for file in beyond.RIVALS:
+        _, runs = tracking.contents(file)
+        params = [dict(run["params"]) for run in runs.values() if run["tags"].get("kind") == "run"]
+        members = [(one.pop("method"), one.pop("repeat")) for one in params]
+        assert len({tuple(sorted(one.items())) for one in params}) == 1
+        methods, repeats = ({*names} for names in zip(*members, strict=True))
+        assert {"deimos", "random"} < methods
+        assert len(members) == len({*members}) == len(methods) * len(repeats)
