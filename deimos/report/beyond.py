@@ -69,7 +69,7 @@ def rivals_table() -> str:
 
 def _beside_rivals(file: Path) -> str:
     accuracy = _rows(file, "accuracy")
-    methods = accuracy.groupby("method").value.mean().sort_values(ascending=False).index
+    methods = _best_first(accuracy)
     table = rivals.effects("method", methods, _table(file)).set_index("method")
     lines = [
         f"{_start(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
@@ -87,10 +87,18 @@ def _beside_rivals(file: Path) -> str:
 
 def rivals_figures() -> dict[str, Figure]:
     """The same differences to DEIMOS drawn: a forest plot a start, by its archive's name."""
-    return {
-        file.stem: figures.forest(rivals.as_answers(_rows(file, "accuracy")), _start(file))
-        for file in RIVALS
-    }
+    drawn = {}
+    for file in RIVALS:
+        accuracy = _rows(file, "accuracy")
+        rows = pd.concat([accuracy[accuracy.method == name] for name in _best_first(accuracy)])
+        names = {name: _name(name) for name in rows.method.unique() if name != "deimos"}
+        named = rivals.as_answers(rows.assign(method=rows.method.replace(names)))
+        drawn[file.stem] = figures.forest(named, _start(file))
+    return drawn
+
+
+def _best_first(accuracy: pd.DataFrame) -> pd.Index:
+    return accuracy.groupby("method").value.mean().sort_values(ascending=False).index
 
 
 def _name(method: str) -> str:
@@ -129,9 +137,12 @@ def outcomes() -> Outcomes:
     known["splicing", "the paper's test of the authors' curves"] = _papers_test()
     known["k-center", "the longest search of a step"] = "limit", f"{k_center.SECONDS:.0f} seconds"
     for file in RIVALS:
-        pairs = stats.paired_differences(_rows(file, "accuracy"))
-        for row in pairs.itertuples():
-            known["rivals", f"{_start(file)}: {_name(row.method)}"] = _after_holm(row)
+        for reference in ("deimos", "random"):
+            pairs = stats.paired_differences(_rows(file, "accuracy"), reference)
+            start = f"{_start(file)}, less {_name(reference)}"
+            known["rivals", f"{start}: told apart"] = _told_apart(pairs)
+            for row in pairs.itertuples():
+                known["rivals", f"{start}: {_name(row.method)}"] = _after_holm(row)
     labels = _rows(SPLICING, "mean_label")
     for method in ("random", "max_variance"):
         known["splicing", f"labels asked for, {method}"] = less(labels, method)
@@ -200,6 +211,13 @@ def _after_holm(row: Any) -> tuple[str, str]:
     way = "higher" if row.effect > 0 else "lower"
     effect = stats.with_interval(row.effect, row.low, row.high)
     return way if row.holm < 0.05 else "undecided", f"{effect} ({row.repeats} repeats)"
+
+
+def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
+    """Whether "some" methods of a family differ from its reference by Holm's p, or "none"."""
+    names = [_name(row.method) for row in pairs.itertuples() if row.holm < 0.05]
+    number = f"{len(names)} of {len(pairs)}"
+    return ("some", f"{number}, {', '.join(names)}") if names else ("none", number)
 
 
 def _fits() -> list[tuple[int, pd.DataFrame]]:
