@@ -97,8 +97,8 @@ def rivals_figures() -> dict[str, Figure]:
     return drawn
 
 
-def _best_first(accuracy: pd.DataFrame) -> pd.Index:
-    return accuracy.groupby("method").value.mean().sort_values(ascending=False).index
+def _best_first(accuracy: pd.DataFrame) -> list[str]:
+    return accuracy.groupby("method").value.mean().sort_values(ascending=False).index.tolist()
 
 
 def _name(method: str) -> str:
