@@ -4,7 +4,7 @@
     verdicts       the outcome of each claim, from a table of our runs
     figures        one function a figure
     results_page   the results of the kept runs, written into docs and README
-    beyond         what B2's and B4's kept runs say, beyond the paper's claims
+    beyond         what the kept runs tell that no claim asks, those of B2 to B4 too
     browse         our own page before MLflow's UI
     curve_checks   what is said of mean curves and of numbers, checked
     findings       what a check finds, as data

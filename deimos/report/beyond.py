@@ -157,8 +157,11 @@ def less(rows: pd.DataFrame, method: str, reference: str = "deimos") -> tuple[st
     test = stats.run_level_test(rows, method, reference)
     low, high = test.interval
     outcome = "higher" if low > 0 else "lower" if high < 0 else "undecided"
-    effect = stats.with_interval(test.effect, low, high)
-    return outcome, f"{effect} ({len(test.differences)} repeats)"
+    return outcome, _number(test.effect, low, high, len(test.differences))
+
+
+def _number(effect: float, low: float, high: float, repeats: int) -> str:
+    return f"{stats.with_interval(effect, low, high)} ({repeats} repeats)"
 
 
 def _variance_taken(file: Path) -> tuple[str, str]:
@@ -209,8 +212,8 @@ def _face_errors() -> tuple[str, str]:
 def _after_holm(row: Any) -> tuple[str, str]:
     """The same of a row of `paired_differences`, one of a family: Holm's p decides."""
     way = "higher" if row.effect > 0 else "lower"
-    effect = stats.with_interval(row.effect, row.low, row.high)
-    return way if row.holm < 0.05 else "undecided", f"{effect} ({row.repeats} repeats)"
+    outcome = way if row.holm < 0.05 else "undecided"
+    return outcome, _number(row.effect, row.low, row.high, row.repeats)
 
 
 def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
