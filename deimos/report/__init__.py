@@ -4,9 +4,11 @@
     verdicts       the outcome of each claim, from a table of our runs
     figures        one function a figure
     results_page   the results of the kept runs, written into docs and README
-    beyond         what the kept runs tell that no claim asks, those of B2 to B4 too
+    alternatives   what one would use instead: the kept runs of B3
+    archived       measurements of one archive, and what a sentence tells of them
     browse         our own page before MLflow's UI
     curve_checks   what is said of mean curves and of numbers, checked
+    explained      what explains the curves, from the kept runs
     findings       what a check finds, as data
     front_page     that page as HTML
     judging        a claim's outcome, as data

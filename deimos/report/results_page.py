@@ -14,7 +14,8 @@ import pandas as pd
 
 from deimos import stats, tracking
 from deimos.report import (
-    beyond,
+    alternatives,
+    explained,
     figures,
     lessons,
     overview,
@@ -247,12 +248,13 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
         page: between_marks(page.read_text(encoding="utf-8"), text) for page, text in texts.items()
     }
     for table, marks in (
-        (beyond.dips_table, DIPS_MARKS),
-        (beyond.targets_table, TARGETS_MARKS),
-        (beyond.rivals_table, RIVALS_MARKS),
+        (explained.dips_table, DIPS_MARKS),
+        (explained.targets_table, TARGETS_MARKS),
+        (alternatives.rivals_table, RIVALS_MARKS),
     ):
         written[RESULTS] = between_marks(written[RESULTS], table(), marks)
-    known = lessons.of_claims([verdict for _, verdict in found]) | beyond.outcomes()
+    known = lessons.of_claims([verdict for _, verdict in found])
+    known |= explained.outcomes() | alternatives.outcomes()
     written[RESULTS] = lessons.with_numbers(written[RESULTS], known)
     written[LESSONS] = lessons.with_numbers(LESSONS.read_text(encoding="utf-8"), known)
     written[side_by_side.KEPT_VERDICTS] = side_by_side.kept_verdicts(found)
@@ -271,7 +273,7 @@ def write_pages() -> None:
     for name in SHOWN_FIGURES:
         if figure := figures.draw(name, evidence):
             figure.savefig(REFERENCES / f"{name}.png", dpi=120)
-    for name, figure in beyond.rivals_figures().items():
+    for name, figure in alternatives.rivals_figures().items():
         figure.savefig(REFERENCES / f"{name}.png", dpi=120)
     for page, text in pages(sets, decided(sets)).items():
         page.write_text(text, encoding="utf-8")

@@ -1,0 +1,110 @@
+"""What one would use instead of the paper's DEIMOS: B3's kept runs as tables, figures and numbers.
+
+Compared as a family: a method differs from another where Holm's p is below .05.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from deimos import stats, tracking
+from deimos.report import archived, figures, paper
+from deimos.report.archived import Outcomes
+from deimos.report.side_by_side import EXPERIMENTS
+from deimos.studies import rivals
+
+RIVALS = sorted((tracking.REFERENCES / "beyond").glob("rivals-*.zip"))  # a start each
+REFERENCES = "random", "deimos"  # what each method is compared with
+
+
+def rivals_table() -> str:
+    """B3's methods beside DEIMOS and random, in Markdown: a table a start, best methods first."""
+    return "\n\n".join(_beside_rivals(file) for file in RIVALS)
+
+
+def rivals_figures() -> dict[str, Figure]:
+    """The same differences to DEIMOS drawn: a forest plot a start, by its archive's name."""
+    drawn = {}
+    for file in RIVALS:
+        accuracy = archived.rows(file, "accuracy")
+        rows = pd.concat([accuracy[accuracy.method == name] for name in _best_first(accuracy)])
+        names = {name: _name(name) for name in rows.method.unique() if name != "deimos"}
+        named = rivals.as_answers(rows.assign(method=rows.method.replace(names)))
+        drawn[file.stem] = figures.forest(named, _start(file))
+    return drawn
+
+
+def outcomes() -> Outcomes:
+    """Outcome and number of each sentence that a page may tell of B3."""
+    known = {}
+    for file in RIVALS:
+        for reference in REFERENCES:
+            pairs = _pairs(file, reference)
+            start = f"{_start(file)}, less {_name(reference)}"
+            known["rivals", f"{start}: told apart"] = _told_apart(pairs)
+            for row in pairs.itertuples():
+                known["rivals", f"{start}: {_name(row.method)}"] = _after_holm(row)
+    return known
+
+
+def _beside_rivals(file: Path) -> str:
+    accuracy = archived.rows(file, "accuracy")
+    seconds = archived.rows(file, "acquire_seconds").groupby("method").value.median()
+    pairs = {reference: _pairs(file, reference).set_index("method") for reference in REFERENCES}
+    lines = [
+        f"{_start(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
+        "acquired, mean accuracy over the curve:",
+        "",
+        "| method | less random's | Holm's p | less DEIMOS' | Holm's p | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method in _best_first(accuracy):
+        cells = [_name(method)]
+        for found in pairs.values():
+            cells += _compared(found.loc[method]) if method in found.index else ["", ""]
+        lines.append(f"| {' | '.join(cells)} | {seconds[method]:.2f} |")
+    return "\n".join(lines)
+
+
+def _compared(pair: pd.Series) -> list[str]:
+    effect = stats.with_interval(pair.effect, pair.low, pair.high, "+.4f")
+    return [effect, f"{pair.holm:.2g}"]
+
+
+def _best_first(accuracy: pd.DataFrame) -> list[str]:
+    return accuracy.groupby("method").value.mean().sort_values(ascending=False).index.tolist()
+
+
+def _name(method: str) -> str:
+    """A method as people call it: of a rival the first words of its description."""
+    described = rivals.RIVALS.get(method) or paper.METHODS[method]
+    return described.partition(",")[0]
+
+
+def _start(file: Path) -> str:
+    """What an archive of B3 holds, for people: the digits, and the labels at the start."""
+    (experiment,) = archived.table(file).experiment.unique()
+    task, _, n = experiment.removeprefix("rivals-").rpartition("-from-")
+    return f"{EXPERIMENTS[task].partition(' (')[0]} from {n} labels"
+
+
+@cache
+def _pairs(file: Path, reference: str) -> pd.DataFrame:
+    return stats.paired_differences(archived.rows(file, "accuracy"), reference)
+
+
+def _after_holm(row: Any) -> tuple[str, str]:
+    """Whether a row of `_pairs` is "higher" or "lower" by Holm's p, or "undecided"; its number."""
+    way = "higher" if row.effect > 0 else "lower"
+    outcome = way if row.holm < 0.05 else "undecided"
+    return outcome, archived.number(row.effect, row.low, row.high, row.repeats)
+
+
+def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
+    """Whether "some" methods of a family differ from its reference by Holm's p, or "none"."""
+    names = [_name(row.method) for row in pairs.itertuples() if row.holm < 0.05]
+    number = f"{len(names)} of {len(pairs)}"
+    return ("some", f"{number}, {', '.join(names)}") if names else ("none", number)
