@@ -7,6 +7,7 @@
     set_cover          covers of points by balls, as robust k-Center needs them
     epig               what a label tells about the labels of the sample, DEIMOS' cousin
     from_skactiveml    BADGE, TypiClust and others, as that library has them
+    from_bmdal         LCMD and BAIT for regression, as that library has them
     forward_backward   twice the batch forward, then the least missed half is dropped, as in BAIT
     beliefs            the model's view of the sample points, as every function receives it
     checks             predictions, candidates, nuggets and weights, checked; ties

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from deimos import baselines, k_center
-from deimos.acquisition import batchbald, from_skactiveml
+from deimos.acquisition import batchbald, from_bmdal, from_skactiveml
 from deimos.acquisition.beliefs import Beliefs
 from deimos.acquisition.epig import epig
 from deimos.acquisition.fast_selection import batch_improvement, select_with_gains
@@ -87,14 +87,22 @@ def _by_uncertainty() -> dict[str, Method]:
 def _by_features() -> dict[str, Method]:
     """Methods that look at penultimate activations, and at which points are labelled."""
     centres = Method(_k_center, "and labelled", masks=None, features=True)
-    rival = Method(_rival, "and labelled", features=True, of_classes=True)
     return {
         "k_center": centres,
         "k_center_authors": replace(centres, acquire=partial(_k_center, bounds="authors")),
         "greedy_k_center": replace(centres, acquire=_plain(k_center.greedy_k_center)),
         **{
-            name: replace(rival, acquire=partial(_rival, strategy=name))
+            name: Method(
+                partial(_rival, query=from_skactiveml.query, name=name),
+                "and labelled",
+                features=True,
+                of_classes=True,
+            )
             for name in from_skactiveml.STRATEGIES
+        },
+        **{
+            name: replace(centres, acquire=partial(_rival, query=from_bmdal.query, name=name))
+            for name in from_bmdal.SELECTIONS
         },
     }
 
@@ -151,10 +159,10 @@ def _k_center(
 
 
 def _rival(
-    beliefs: Beliefs, batch_size: int, rng: np.random.Generator, strategy: str
+    beliefs: Beliefs, batch_size: int, rng: np.random.Generator, query: Callable, name: str
 ) -> tuple[Int[Tensor, " b"], Report]:
-    """One of scikit-activeml's, and how much of its batch chance had to fill up."""
-    positions, n_random = from_skactiveml.query(beliefs, batch_size, rng, strategy)
+    """One of a library's, and how much of its batch chance had to fill up."""
+    positions, n_random = query(beliefs, batch_size, rng, name)
     return positions, {"batch/filled_at_random": float(n_random)} if n_random else {}
 
 

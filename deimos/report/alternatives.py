@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deimos import stats, tracking
-from deimos.report import archived, figures, paper
+from deimos.report import archived, figures
 from deimos.report.archived import Outcomes
+from deimos.report.paper import NAMES
 from deimos.report.side_by_side import EXPERIMENTS
 from deimos.studies import rivals
 
@@ -31,7 +32,7 @@ def rivals_figures() -> dict[str, Figure]:
     for file in RIVALS:
         accuracy = archived.rows(file, "accuracy")
         rows = pd.concat([accuracy[accuracy.method == name] for name in _best_first(accuracy)])
-        names = {name: _name(name) for name in rows.method.unique() if name != "deimos"}
+        names = {name: NAMES[name] for name in rows.method.unique() if name != "deimos"}
         named = rivals.as_answers(rows.assign(method=rows.method.replace(names)))
         drawn[file.stem] = figures.forest(named, _start(file))
     return drawn
@@ -43,10 +44,10 @@ def outcomes() -> Outcomes:
     for file in RIVALS:
         for reference in REFERENCES:
             pairs = _pairs(file, reference)
-            start = f"{_start(file)}, less {_name(reference)}"
+            start = f"{_start(file)}, less {NAMES[reference]}"
             known["rivals", f"{start}: told apart"] = _told_apart(pairs)
             for row in pairs.itertuples():
-                known["rivals", f"{start}: {_name(row.method)}"] = _after_holm(row)
+                known["rivals", f"{start}: {NAMES[row.method]}"] = _after_holm(row)
     return known
 
 
@@ -62,7 +63,7 @@ def _beside_rivals(file: Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     for method in _best_first(accuracy):
-        cells = [_name(method)]
+        cells = [NAMES[method]]
         for found in pairs.values():
             cells += _compared(found.loc[method]) if method in found.index else ["", ""]
         lines.append(f"| {' | '.join(cells)} | {seconds[method]:.2f} |")
@@ -76,12 +77,6 @@ def _compared(pair: pd.Series) -> list[str]:
 
 def _best_first(accuracy: pd.DataFrame) -> list[str]:
     return accuracy.groupby("method").value.mean().sort_values(ascending=False).index.tolist()
-
-
-def _name(method: str) -> str:
-    """A method as people call it: of a rival the first words of its description."""
-    described = rivals.RIVALS.get(method) or paper.METHODS[method]
-    return described.partition(",")[0]
 
 
 def _start(file: Path) -> str:
@@ -105,6 +100,6 @@ def _after_holm(row: Any) -> tuple[str, str]:
 
 def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
     """Whether "some" methods of a family differ from its reference by Holm's p, or "none"."""
-    names = [_name(row.method) for row in pairs.itertuples() if row.holm < 0.05]
+    names = [NAMES[row.method] for row in pairs.itertuples() if row.holm < 0.05]
     number = f"{len(names)} of {len(pairs)}"
     return ("some", f"{number}, {', '.join(names)}") if names else ("none", number)

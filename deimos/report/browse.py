@@ -158,10 +158,10 @@ def figure_of(claim: paper.Claim) -> str | None:
 
 def _addresses(runs: list) -> dict[str, dict[str, str]]:
     """The run pages by method, in the order of the paper's legends, and by repeat."""
-    order, rows = [*paper.METHODS], []
+    order, rows = [*paper.NAMES], []
     for run in runs:
         _, batch_size, method, repeat = queries.member(run)
-        name = paper.METHODS.get(method, method)
+        name = paper.NAMES.get(method, method)
         name = f"batch size {batch_size}" if _is_simulation(run) else name
         place = order.index(method) if method in order else len(order)
         address = ui.RUN.format(experiment=run.info.experiment_id, run=run.info.run_id)

@@ -29,8 +29,8 @@ with extra("reproduce"):
     from matplotlib.figure import Figure
 
 # One colour a method, the same in every figure, told apart by colour-blind readers too.
-PALETTE = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]  # ten, and more ten
-COLOURS = dict(zip(paper.METHODS, PALETTE, strict=False))
+PALETTE = [c for name in ("colorblind", "dark", "bright") for c in sns.color_palette(name)]  # 30
+COLOURS = dict(zip(paper.NAMES, PALETTE, strict=False))
 LABELS = {
     "accuracy": "test accuracy",
     "mse": "test MSE",
@@ -74,7 +74,7 @@ def curves_into(
     """Draw the mean curves, ours and the authors'; return whether there are any of theirs."""
     for method, mean, sd in _by_method(table):
         colour = COLOURS[method]
-        axes.plot(mean.index, mean, color=colour, label=paper.METHODS[method])
+        axes.plot(mean.index, mean, color=colour, label=paper.NAMES[method])
         if shade:
             axes.fill_between(
                 mean.index, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0
@@ -233,7 +233,7 @@ def _histogram(axes: Axes, ratios: pd.Series, title: str) -> None:
 
 def _by_method(table: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.Series]]:
     """(method, mean, sample sd) over repeats, in the order of the paper's legends."""
-    for method in paper.METHODS:
+    for method in paper.NAMES:
         chosen = table[table.method == method]
         if len(chosen):
             values = chosen.groupby("n_acquired").value

@@ -30,6 +30,26 @@ METHODS = {
     "batchbald_authors": "BatchBALD (authors' estimator)",
     "deimos_logits": "DEIMOS (logits)",
 }
+# Every method that a notebook may be given, as figures and pages call it.
+NAMES = METHODS | {
+    "deimos_forward_backward": "Forward and backward",
+    "epig": "EPIG",
+    "margin": "Margin",
+    "power_variance": "Power variance",
+    "power_entropy": "Power entropy",
+    "power_bald": "Power BALD",
+    "softmax_variance": "Softmax variance",
+    "softmax_entropy": "Softmax entropy",
+    "softmax_bald": "Softmax BALD",
+    "greedy_k_center": "Greedy k-Center",
+    "badge": "BADGE",
+    "typiclust": "TypiClust",
+    "prob_cover": "ProbCover",
+    "core_set": "CoreSet",
+    "max_herding": "MaxHerding",
+    "lcmd": "LCMD",
+    "bait": "BAIT",
+}
 
 # Acquisitions needed to reach a score: threshold → method → number.
 TABLE_1 = {

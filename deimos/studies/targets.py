@@ -1,4 +1,4 @@
-"""Targets: which end of a scale does DEIMOS ask for, and does it matter (B4)?
+"""Targets: which end of a scale does DEIMOS ask for, does it matter, and to which method (B4)?
 
 A network with rectified units may be less sure where it predicts more, and the expected improvement
 counts variance wherever it is. Here the same points have the same labels on other scales: an error
@@ -16,6 +16,15 @@ from deimos.experiment.settings_check import WORDS
 from deimos.tasks.task import Task, checksum
 
 TARGETS = WORDS["targets"]
+RIVALS = {
+    "lcmd": "LCMD, the farthest point of the largest cluster (Holzmüller et al., 2023)",
+    "bait": "BAIT, what tells a linear last layer most (Ash et al., 2021)",
+}
+
+
+def methods() -> pd.DataFrame:
+    """The rivals in regression, a row each."""
+    return pd.DataFrame(RIVALS.items(), columns=["method", "what it asks for"])
 
 
 def with_targets(task: Task, targets: Sequence[str]) -> list[Task]:

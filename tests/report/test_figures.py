@@ -1,8 +1,11 @@
 """A figure of learning curves shows where methods differ."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from tables import curves
 
+from deimos.experiment.methods import by_name
 from deimos.report import figures
 
 
@@ -20,3 +23,11 @@ def test_of_a_long_run_the_start_may_be_cut_off_but_no_later_score(metric, sign)
     assert low <= -0.39 and 0.78 <= high < 1
     if metric == "accuracy":
         assert axes.get_ylim()[1] == 1
+
+
+def test_every_method_that_a_notebook_may_be_given_is_drawn_in_a_colour_of_its_own():
+    known = [*by_name(0.0, 0.0)]
+    table = curves({method: np.full((3, 2), 0.5) for method in known})
+    (axes,) = figures.learning_curves(table, "title", table.head(0)).axes
+    drawn = {line.get_label(): line.get_color() for line in axes.get_lines()}
+    assert len(drawn) == len(known) == len(set(drawn.values()))

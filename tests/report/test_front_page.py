@@ -133,7 +133,7 @@ def test_every_claim_stands_with_a_figure_of_its_experiment_and_its_methods_if_o
 def test_no_two_methods_share_a_colour_and_each_has_that_of_our_figures():
     shades = browse.colours([])
     assert shades["tag.method.deimos"] == "#0173b2"  # the first of seaborn's "colorblind"
-    assert len({*shades.values()}) == len(shades) == len(paper.METHODS)
+    assert len({*shades.values()}) == len(shades) == len(paper.NAMES)
 
 
 @pytest.mark.parametrize(

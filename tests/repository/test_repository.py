@@ -128,13 +128,14 @@ def test_no_module_imports_one_that_imports_it():
 
 def test_nothing_but_the_adapters_imports_the_libraries_that_they_are_for():
     imported = {dotted(path): {*imported_by(path)} for path in modules()}
-    rivals = ["deimos.acquisition.from_skactiveml"]  # which import it when they are asked
-    for library, adapter, others in (
-        ("baal", "deimos.pool.for_baal", []),
-        ("skactiveml", "deimos.pool.for_skactiveml", rivals),
-    ):
+    for library, adapters in {
+        "baal": ["deimos.pool.for_baal"],
+        "skactiveml": ["deimos.acquisition.from_skactiveml", "deimos.pool.for_skactiveml"],
+        "bmdal_reg": ["deimos.acquisition.from_bmdal"],
+    }.items():
         users = [n for n, found in imported.items() if library in {f.split(".")[0] for f in found}]
-        assert users == [*others, adapter]
+        assert users == adapters
+    for adapter in ("deimos.pool.for_baal", "deimos.pool.for_skactiveml"):
         assert not any(adapter in found for found in imported.values())
 
 
