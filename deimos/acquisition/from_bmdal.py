@@ -10,7 +10,7 @@ Neither looks at a label or at a prediction: which points are labelled is all th
 Axes:  S sample points, the labelled ones among them · h features · b batch size
 """
 
-from unittest.mock import patch
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ def query(
     then. Needs the features of all sample points, and labelled points among them.
     """
     with extra("bmdal"):
+        from bmdal_reg.bmdal import selection as of_numpy_1
         from bmdal_reg.bmdal.algorithms import select_batch
         from bmdal_reg.bmdal.feature_data import TensorFeatureData
 
@@ -55,10 +56,8 @@ def query(
     data = {"train": TensorFeatureData(features[labelled])}
     data["pool"] = TensorFeatureData(features[candidates])
     settings = {"base_kernel": "linear", "allow_float64": True, "verbosity": 0}
-    with patch.object(np, "Inf", np.inf, create=True):  # it was written for numpy 1
-        picked, _ = select_batch(
-            batch_size, [None], data, None, **settings, **SELECTIONS[selection]
-        )
+    of_numpy_1.np = SimpleNamespace(**{**vars(np), "Inf": np.inf})  # as numpy 2 calls it no longer
+    picked, _ = select_batch(batch_size, [None], data, None, **settings, **SELECTIONS[selection])
     once = list(dict.fromkeys(picked.tolist()))
     left, n_missing = np.setdiff1d(np.arange(len(candidates)), once), batch_size - len(once)
     once += rng.choice(left, n_missing, replace=False).tolist()
