@@ -48,6 +48,9 @@ def outcomes() -> Outcomes:
             known["rivals", f"{start}: told apart"] = _told_apart(pairs)
             for row in pairs.itertuples():
                 known["rivals", f"{start}: {NAMES[row.method]}"] = _after_holm(row)
+        known["rivals", f"{_start(file)}: no difference from DEIMOS"] = _alike(
+            _pairs(file, "deimos")
+        )
     return known
 
 
@@ -98,8 +101,25 @@ def _after_holm(row: Any) -> tuple[str, str]:
     return outcome, archived.number(row.effect, row.low, row.high, row.repeats)
 
 
+def _alike(pairs: pd.DataFrame) -> tuple[str, str]:
+    """Whether "some" methods do as well as DEIMOS, or "none": within half of its lead over random.
+
+    As for the paper's claims of no difference: the whole 95 % interval has to lie there.
+    """
+    margin = -pairs[pairs.method == "random"].effect.item() / 2
+    alike = pairs[(pairs.low > -margin) & (pairs.high < margin)]
+    alike = alike.sort_values("effect", ascending=False)
+    within = f"within ±{margin:.2g}"
+    if alike.empty:
+        return "none", within
+    return "some", f"{', '.join(alike.method.map(NAMES))} ({within})"
+
+
 def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
     """Whether "some" methods of a family differ from its reference by Holm's p, or "none"."""
-    names = [NAMES[row.method] for row in pairs.itertuples() if row.holm < 0.05]
-    number = f"{len(names)} of {len(pairs)}"
-    return ("some", f"{number}, {', '.join(names)}") if names else ("none", number)
+    apart = pairs[pairs.holm < 0.05].sort_values("effect", ascending=False)
+    said = [f"{len(apart)} of {len(pairs)}"]
+    for where, rows in (("above", apart[apart.effect > 0]), ("below", apart[apart.effect < 0])):
+        if len(rows):
+            said.append(f"{where} it {', '.join(rows.method.map(NAMES))}")
+    return "some" if len(apart) else "none", "; ".join(said)

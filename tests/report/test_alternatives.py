@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from deimos import tracking
@@ -18,6 +19,35 @@ def test_of_a_family_holms_p_decides(effect, holm, outcome):
     )
     said = f"{effect:+.2g} [{effect - 0.01:+.2g}, {effect + 0.01:+.2g}] (5 repeats)"
     assert alternatives._after_holm(row) == (outcome, said)
+
+
+@pytest.mark.parametrize(
+    ("holm", "said"),
+    [
+        ([0.01, 0.04, 0.2], ("some", "2 of 3; above it BADGE; below it Random")),
+        ([0.06, 0.04, 0.2], ("some", "1 of 3; above it BADGE")),
+        ([0.06, 0.05, 0.2], ("none", "0 of 3")),
+    ],
+)
+def test_who_is_told_apart_is_named_on_its_side(holm, said):
+    methods = {"random": -0.1, "badge": 0.1, "margin": 0.2}
+    pairs = pd.DataFrame({"method": methods.keys(), "effect": methods.values(), "holm": holm})
+    assert alternatives._told_apart(pairs) == said
+
+
+def test_a_method_does_as_well_if_its_interval_is_within_half_of_the_lead_over_random():
+    methods = ["random", "badge", "margin", "epig", "typiclust"]
+    low, high = [-0.13, -0.03, -0.06, -0.01, -0.04], [-0.07, 0.02, 0.01, 0.06, 0.045]
+    pairs = pd.DataFrame({"method": methods, "low": low, "high": high})
+    pairs["effect"] = (pairs.low + pairs.high) / 2
+    assert alternatives._alike(pairs) == ("some", "TypiClust, BADGE (within ±0.05)")
+    assert alternatives._alike(pairs[pairs.method != "badge"].iloc[:3]) == ("none", "within ±0.05")
+
+
+def test_ten_repeats_tell_deimos_from_random_and_two_rivals_on_two_digits_and_nobody_from_it():
+    known = alternatives.outcomes()
+    start = "MNIST 7 vs 9 from 10 labels, less DEIMOS: told apart"
+    assert known["rivals", start] == ("some", "3 of 10; below it CoreSet, Random, ProbCover")
 
 
 def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
