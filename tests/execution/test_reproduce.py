@@ -173,7 +173,7 @@ def test_the_last_screen_has_a_row_an_experiment_beside_the_kept_runs_and_one_li
     assert "your runs, paper scale" in text and len(re.findall("file://.*99.*html", text)) == 1
     for title in (side_by_side.EXPERIMENTS | side_by_side.SIMULATIONS).values():
         assert text.count(f"\n{title.partition(' (')[0]} ") == 1
-    assert re.search(r"MNIST 7 vs 9.*no runs +\+0\.\d+ \[.*7 repeats: supported", text)
+    assert re.search(r"MNIST 7 vs 9.*no runs +\+0\.\d+ \[.*10 repeats: supported", text)
     lines = [
         line for line in text.splitlines() if "file://" not in line
     ]  # a link is as long as it is
