@@ -4,7 +4,7 @@
     verdicts       the outcome of each claim, from a table of our runs
     figures        one function a figure
     results_page   the results of the kept runs, written into docs and README
-    alternatives   what one would use instead: the kept runs of B3
+    alternatives   what one could do instead: the kept runs of B2 and B3
     archived       measurements of one archive, and what a sentence tells of them
     browse         our own page before MLflow's UI
     curve_checks   what is said of mean curves and of numbers, checked

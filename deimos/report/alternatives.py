@@ -1,4 +1,4 @@
-"""What one would use instead of the paper's DEIMOS: B3's kept runs as tables, figures and numbers.
+"""What one could do instead of the paper's DEIMOS: the kept runs of B2 and B3, as pages show them.
 
 Compared as a family: a method differs from another where Holm's p is below .05.
 """
@@ -15,10 +15,35 @@ from deimos.report import archived, figures
 from deimos.report.archived import Outcomes
 from deimos.report.paper import NAMES
 from deimos.report.side_by_side import EXPERIMENTS
-from deimos.studies import rivals
+from deimos.report.verdicts import QUESTIONS
+from deimos.studies import ablations, rivals
+from deimos.studies.ablations import BASE
 
+VARIANTS = tracking.REFERENCES / "beyond" / "what-matters.zip"
 RIVALS = sorted((tracking.REFERENCES / "beyond").glob("rivals-*.zip"))  # a start each
 REFERENCES = "random", "deimos"  # what each method is compared with
+
+
+def variants_table() -> str:
+    """B2's variants less the paper's DEIMOS, in Markdown: a row each, by question."""
+    base = archived.rows(VARIANTS, "accuracy").query("method == @BASE")
+    lines = [
+        f"{_start(VARIANTS)}, {base.repeat.nunique()} repeats to {base.n_acquired.max()} "
+        f"acquired. Mean accuracy over the curve, {base.value.mean():.4f} with nothing changed:",
+        "",
+        "| changed | to | less that | Holm's p |",
+        "|---|---|---|---|",
+    ]
+    pairs = _pairs(VARIANTS, BASE).sort_values("effect", ascending=False)
+    for question in QUESTIONS:
+        shown = question
+        for _, row in pairs[pairs.method.str.startswith(f"{question}: ")].iterrows():
+            answer = row.method.removeprefix(f"{question}: ")
+            lines.append(
+                f"| {shown} | {NAMES.get(answer, answer)} | {' | '.join(_compared(row))} |"
+            )
+            shown = ""
+    return "\n".join(lines)
 
 
 def rivals_table() -> str:
@@ -26,21 +51,23 @@ def rivals_table() -> str:
     return "\n\n".join(_beside_rivals(file) for file in RIVALS)
 
 
-def rivals_figures() -> dict[str, Figure]:
-    """The same differences to DEIMOS drawn: a forest plot a start, by its archive's name."""
-    drawn = {}
+def drawn() -> dict[str, Figure]:
+    """The same differences to DEIMOS drawn: a forest plot an archive, by its name."""
+    variants = archived.rows(VARIANTS, "accuracy")
+    plots = {VARIANTS.stem: figures.forest(variants, _start(VARIANTS))}
     for file in RIVALS:
         accuracy = archived.rows(file, "accuracy")
         rows = pd.concat([accuracy[accuracy.method == name] for name in _best_first(accuracy)])
-        names = {name: NAMES[name] for name in rows.method.unique() if name != "deimos"}
-        named = rivals.as_answers(rows.assign(method=rows.method.replace(names)))
-        drawn[file.stem] = figures.forest(named, _start(file))
-    return drawn
+        plots[file.stem] = figures.forest(rivals.as_answers(rows), _start(file))
+    return plots
 
 
 def outcomes() -> Outcomes:
-    """Outcome and number of each sentence that a page may tell of B3."""
-    known = {}
+    """Outcome and number of each sentence that a page may tell of B2 and B3."""
+    known = {
+        ("what matters", row.method): _after_holm(row)
+        for row in _pairs(VARIANTS, BASE).itertuples()
+    }
     for file in RIVALS:
         for reference in REFERENCES:
             pairs = _pairs(file, reference)
@@ -83,9 +110,11 @@ def _best_first(accuracy: pd.DataFrame) -> list[str]:
 
 
 def _start(file: Path) -> str:
-    """What an archive of B3 holds, for people: the digits, and the labels at the start."""
-    (experiment,) = archived.table(file).experiment.unique()
-    task, _, n = experiment.removeprefix("rivals-").rpartition("-from-")
+    """What an archive holds, for people: the digits, and the labels at the start."""
+    measured = archived.table(file)
+    (experiment,), n = measured.experiment.unique(), measured.n_labelled.min()
+    task = experiment.removeprefix("rivals-").partition("-from-")[0]
+    task = "mnist-7-vs-9" if experiment == ablations.EXPERIMENT else task
     return f"{EXPERIMENTS[task].partition(' (')[0]} from {n} labels"
 
 

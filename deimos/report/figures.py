@@ -189,7 +189,7 @@ def forest(table: pd.DataFrame, title: str, published: pd.DataFrame | None = Non
             axes.plot([row.low, row.high], [y, y], **style)
             inside = colours[name] if row.holm < 0.05 else "white"
             axes.plot(row.effect, y, "o", markerfacecolor=inside, markersize=5, **style)
-            labels.append(row.answer)
+            labels.append(paper.NAMES.get(row.answer, row.answer))
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     for tick in axes.get_yticklabels():
         tick.set_fontweight("bold" if tick.get_text() in QUESTIONS else "normal")

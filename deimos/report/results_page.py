@@ -38,6 +38,7 @@ SHOWN_FIGURES = (
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
 DIPS_MARKS = "<!-- dips, from mlruns/reference -->", "<!-- end of dips -->"
 TARGETS_MARKS = "<!-- targets, from mlruns/reference -->", "<!-- end of targets -->"
+VARIANTS_MARKS = "<!-- variants, from mlruns/reference -->", "<!-- end of variants -->"
 RIVALS_MARKS = "<!-- rivals, from mlruns/reference -->", "<!-- end of rivals -->"
 # Runs are never pooled across machines, precisions or settings: each of these is apart.
 KEPT = {
@@ -250,6 +251,7 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     for table, marks in (
         (explained.dips_table, DIPS_MARKS),
         (explained.targets_table, TARGETS_MARKS),
+        (alternatives.variants_table, VARIANTS_MARKS),
         (alternatives.rivals_table, RIVALS_MARKS),
     ):
         written[RESULTS] = between_marks(written[RESULTS], table(), marks)
@@ -273,7 +275,7 @@ def write_pages() -> None:
     for name in SHOWN_FIGURES:
         if figure := figures.draw(name, evidence):
             figure.savefig(REFERENCES / f"{name}.png", dpi=120)
-    for name, figure in alternatives.rivals_figures().items():
+    for name, figure in alternatives.drawn().items():
         figure.savefig(REFERENCES / f"{name}.png", dpi=120)
     for page, text in pages(sets, decided(sets)).items():
         page.write_text(text, encoding="utf-8")

@@ -1,12 +1,13 @@
 """Rivals are compared as a family, from the same starts."""
 
+from collections import defaultdict
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from deimos import tracking
-from deimos.report import alternatives
+from deimos.report import alternatives, archived
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,27 @@ def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
         methods, repeats = ({*names} for names in zip(*members, strict=True))
         assert {"deimos", "random"} < methods
         assert len(members) == len({*members}) == len(methods) * len(repeats)
+
+
+def test_every_variant_that_the_notebook_asks_for_has_the_same_repeats_from_the_same_labels():
+    """One thing is changed at a time, as the base's digest in their tags says."""
+    _, runs = tracking.contents(alternatives.VARIANTS)
+    runs = [run for run in runs.values() if run["tags"].get("kind") == "run"]
+    assert len({run["tags"]["base"] for run in runs}) == 1
+    repeats = defaultdict(set)
+    for run in runs:
+        repeats[run["tags"]["variant"]].add(int(run["params"]["repeat"]))
+    assert len(repeats) == 20 and len({frozenset(one) for one in repeats.values()}) == 1
+    start = archived.rows(alternatives.VARIANTS, "accuracy").query("n_acquired == 0")
+    assert start.method.nunique() == 20 and set(start.n_labelled) == {10}
+
+
+def test_the_table_of_variants_has_each_once_with_its_difference_to_the_papers_own():
+    table = alternatives.variants_table()
+    rows = [line.split(" | ") for line in table.splitlines()[4:]]
+    accuracy = archived.rows(alternatives.VARIANTS, "accuracy")
+    means = accuracy.groupby("method").value.mean()
+    assert len(rows) == accuracy.method.nunique() - 1
+    less = means["space: logits"] - means["deimos"]
+    (logits,) = [row for row in rows if row[1] == "logits"]
+    assert logits[0] == "| space" and float(logits[2].split()[0]) == pytest.approx(less, abs=6e-5)
