@@ -170,7 +170,7 @@ def test_the_figure_has_a_row_for_every_variant_and_fills_what_is_sure():
     (axes,) = figure.axes
     rows = [text.get_text() for text in axes.get_yticklabels()]
     assert [row for row in rows if row and row not in QUESTIONS] == [
-        "J = 20", "0 to 1", "as printed", "random"
+        "J = 20", "0 to 1", "as printed", "Random"
     ]  # fmt: skip
     dots = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
     filled = [dot.get_markerfacecolor() != "white" for dot in dots]
