@@ -34,14 +34,13 @@ def variants_table() -> str:
         "| changed | to | less that | Holm's p |",
         "|---|---|---|---|",
     ]
-    pairs = _pairs(VARIANTS, BASE).sort_values("effect", ascending=False)
+    table = _effects(VARIANTS)
     for question in QUESTIONS:
         shown = question
-        for _, row in pairs[pairs.method.str.startswith(f"{question}: ")].iterrows():
-            answer = row.method.removeprefix(f"{question}: ")
-            lines.append(
-                f"| {shown} | {NAMES.get(answer, answer)} | {' | '.join(_compared(row))} |"
-            )
+        for method, row in table[table.index.str.startswith(f"{question}: ")].iterrows():
+            answer = method.removeprefix(f"{question}: ")
+            cells = NAMES.get(answer, answer), row["less deimos"], row["Holm's p (deimos)"]
+            lines.append(f"| {shown} | {' | '.join(cells)} |")
             shown = ""
     return "\n".join(lines)
 
@@ -83,8 +82,6 @@ def outcomes() -> Outcomes:
 
 def _beside_rivals(file: Path) -> str:
     accuracy = archived.rows(file, "accuracy")
-    seconds = archived.rows(file, "acquire_seconds").groupby("method").value.median()
-    pairs = {reference: _pairs(file, reference).set_index("method") for reference in REFERENCES}
     lines = [
         f"{_start(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
         "acquired, mean accuracy over the curve:",
@@ -92,17 +89,17 @@ def _beside_rivals(file: Path) -> str:
         "| method | less random's | Holm's p | less DEIMOS' | Holm's p | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for method in _best_first(accuracy):
-        cells = [NAMES[method]]
-        for found in pairs.values():
-            cells += _compared(found.loc[method]) if method in found.index else ["", ""]
-        lines.append(f"| {' | '.join(cells)} | {seconds[method]:.2f} |")
+    columns = [name for one in REFERENCES for name in (f"less {one}", f"Holm's p ({one})")]
+    for method, row in _effects(file).iterrows():
+        cells = NAMES[method], *row[columns], f"{row['seconds to acquire']:.2f}"
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _compared(pair: pd.Series) -> list[str]:
-    effect = stats.with_interval(pair.effect, pair.low, pair.high, "+.4f")
-    return [effect, f"{pair.holm:.2g}"]
+def _effects(file: Path) -> pd.DataFrame:
+    """The table of B3's notebook of an archive, by method, the best first."""
+    methods = _best_first(archived.rows(file, "accuracy"))
+    return rivals.effects("method", methods, archived.table(file)).set_index("method")
 
 
 def _best_first(accuracy: pd.DataFrame) -> list[str]:
