@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.acquisition.beliefs import Beliefs, checked_candidates
+from deimos.acquisition.beliefs import Beliefs, checked_candidates, checked_features
 from deimos.acquisition.set_cover import any_cover, cover
 from deimos.extras import extra
 
@@ -191,9 +191,7 @@ def embed(beliefs: Beliefs, batch_size: int) -> Embedding:
     """The embedding on the CPU in double precision; ValueError if no batch can be drawn from it."""
     # In order, so that ties go to the lowest position
     candidates = checked_candidates(beliefs, batch_size)
-    if beliefs.features is None or not beliefs.features.isfinite().all():
-        raise ValueError("k-Center needs the features of all sample points, and finite ones")
-    features = beliefs.features.detach().cpu().double().numpy()
+    features = checked_features(beliefs, "k-Center").cpu().double().numpy()
     chosen = candidates.cpu().numpy()
     labelled = np.delete(features, chosen, axis=0)
     near = cdist(features[chosen], labelled).min(1, initial=np.inf)

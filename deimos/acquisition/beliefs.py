@@ -5,6 +5,7 @@ Axes:  J dropout masks · S sample points · c outputs (1 in regression) · n ca
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,6 +34,23 @@ def checked_candidates(beliefs: Beliefs, batch_size: int) -> Int[Tensor, " n"]:
             f"a batch of {batch_size} cannot be drawn from {len(candidates)} candidates"
         )
     return candidates
+
+
+def checked_features(beliefs: Beliefs, method: str) -> Float[Tensor, "S h"]:
+    """The features of all sample points; ValueError if they are missing or not finite."""
+    if beliefs.features is None or not beliefs.features.isfinite().all():
+        raise ValueError(f"{method} needs the features of all sample points, and finite ones")
+    return beliefs.features.detach()
+
+
+def filled_up(
+    picked: list[int], candidates: Int[Tensor, " n"], batch_size: int, rng: np.random.Generator
+) -> tuple[Int[Tensor, " b"], int]:
+    """The batch picked, each once, its rest drawn at random; how many were drawn."""
+    once = list(dict.fromkeys(picked))
+    left, n_missing = np.setdiff1d(candidates.cpu().numpy(), once), batch_size - len(once)
+    once += rng.choice(left, n_missing, replace=False).tolist()
+    return torch.tensor(once).to(candidates), n_missing
 
 
 def entropy(probabilities: Float[Tensor, "*S c"]) -> Float[Tensor, "*S"]:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from deimos.acquisition.beliefs import Beliefs, checked_candidates
+from deimos.acquisition.beliefs import Beliefs, checked_candidates, checked_features, filled_up
 from deimos.extras import extra
 
 SIGMA = 0.1  # of the labels, features having length one in the mean: the library's own
@@ -46,9 +46,8 @@ def query(
         from bmdal_reg.bmdal.feature_data import TensorFeatureData
 
     candidates = checked_candidates(beliefs, batch_size)
-    if beliefs.features is None or not beliefs.features.isfinite().all():
-        raise ValueError(f"{selection} needs the features of all sample points, and finite ones")
-    features = torch.nn.functional.pad(beliefs.features.detach().double(), (0, 1), value=1)  # bias
+    features = checked_features(beliefs, selection).double()
+    features = torch.nn.functional.pad(features, (0, 1), value=1)  # the bias
     labelled = torch.ones(len(features), dtype=torch.bool, device=features.device)
     labelled[candidates] = False
     if not labelled.any():
@@ -58,7 +57,4 @@ def query(
     settings = {"base_kernel": "linear", "allow_float64": True, "verbosity": 0}
     of_numpy_1.np = SimpleNamespace(**{**vars(np), "Inf": np.inf})  # as numpy 2 calls it no longer
     picked, _ = select_batch(batch_size, [None], data, None, **settings, **SELECTIONS[selection])
-    once = list(dict.fromkeys(picked.tolist()))
-    left, n_missing = np.setdiff1d(np.arange(len(candidates)), once), batch_size - len(once)
-    once += rng.choice(left, n_missing, replace=False).tolist()
-    return candidates[torch.tensor(once, device=candidates.device)], n_missing
+    return filled_up(candidates[picked].tolist(), candidates, batch_size, rng)

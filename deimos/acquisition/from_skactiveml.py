@@ -14,11 +14,10 @@ Axes:  S sample points, the labelled ones among them · h features · c classes 
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deimos.acquisition.beliefs import Beliefs, checked_candidates
+from deimos.acquisition.beliefs import Beliefs, checked_candidates, checked_features, filled_up
 from deimos.acquisition.checks import check_predictions
 from deimos.extras import extra
 
@@ -46,9 +45,7 @@ def query(
         from threadpoolctl import threadpool_limits
 
     candidates = checked_candidates(beliefs, batch_size)
-    if beliefs.features is None or not beliefs.features.isfinite().all():
-        raise ValueError(f"{strategy} needs the features of all sample points, and finite ones")
-    features = beliefs.features.detach().cpu().double().numpy()
+    features = checked_features(beliefs, strategy).cpu().double().numpy()
     if strategy in UNIT_LENGTH:
         features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
     asked, y = candidates.cpu().numpy(), np.zeros(len(features))
@@ -68,10 +65,7 @@ def query(
             picked = getattr(pool, STRATEGIES[strategy])(**settings).query(**about)
         except UnboundLocalError:  # TypiClust's, where no cluster is left
             picked = []
-    once = list(dict.fromkeys(map(int, picked)))
-    left, n_missing = np.setdiff1d(asked, once), batch_size - len(once)
-    once += rng.choice(left, n_missing, replace=False).tolist()
-    return torch.tensor(once).to(candidates), n_missing
+    return filled_up(list(map(int, picked)), candidates, batch_size, rng)
 
 
 def _known_answers(mean: Float[np.ndarray, "S c"], features: Float[np.ndarray, "S h"]) -> Any:
