@@ -130,9 +130,13 @@ def _after_holm(row: Any) -> tuple[str, str]:
 def _alike(pairs: pd.DataFrame) -> tuple[str, str]:
     """Whether "some" methods do as well as DEIMOS, or "none": within half of its lead over random.
 
-    As for the paper's claims of no difference: the whole 95 % interval has to lie there.
+    As for the paper's claims of no difference: the whole 95 % interval has to lie there. Without a
+    lead, "no lead", there is no half of it.
     """
-    margin = -pairs[pairs.method == "random"].effect.item() / 2
+    (random,) = pairs[pairs.method == "random"].itertuples()
+    if not random.high < 0:
+        return "no lead", f"Random {stats.with_interval(random.effect, random.low, random.high)}"
+    margin = -random.effect / 2
     alike = pairs[(pairs.low > -margin) & (pairs.high < margin)]
     alike = alike.sort_values("effect", ascending=False)
     within = f"within ±{margin:.2g}"

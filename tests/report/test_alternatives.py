@@ -45,6 +45,13 @@ def test_a_method_does_as_well_if_its_interval_is_within_half_of_the_lead_over_r
     assert alternatives._alike(pairs[pairs.method != "badge"].iloc[:3]) == ("none", "within ±0.05")
 
 
+def test_where_deimos_does_not_lead_random_nobody_is_said_to_do_as_well():
+    """Half of a lead that may be none, or the other way, is no margin."""
+    pairs = pd.DataFrame({"method": ["random", "badge"], "effect": [-0.01, 0.0]})
+    pairs = pairs.assign(low=pairs.effect - 0.02, high=pairs.effect + 0.02)
+    assert alternatives._alike(pairs) == ("no lead", "Random -0.01 [-0.03, +0.01]")
+
+
 def test_ten_repeats_tell_deimos_from_random_and_two_rivals_on_two_digits_and_nobody_from_it():
     known = alternatives.outcomes()
     start = "MNIST 7 vs 9 from 10 labels, less DEIMOS: told apart"
