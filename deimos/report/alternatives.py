@@ -107,12 +107,13 @@ def _best_first(accuracy: pd.DataFrame) -> list[str]:
 
 
 def _start(file: Path) -> str:
-    """What an archive holds, for people: the digits, and the labels at the start."""
+    """What an archive holds, for people: the digits, the labels at the start, what is changed."""
     measured = archived.table(file)
     (experiment,), n = measured.experiment.unique(), measured.n_labelled.min()
-    task = experiment.removeprefix("rivals-").partition("-from-")[0]
+    task, _, start = experiment.removeprefix("rivals-").partition("-from-")
     task = "mnist-7-vs-9" if experiment == ablations.EXPERIMENT else task
-    return f"{EXPERIMENTS[task].partition(' (')[0]} from {n} labels"
+    changed = start.partition("-")[2].replace("-", " ")
+    return f"{EXPERIMENTS[task].partition(' (')[0]} from {n} labels" + (changed and f", {changed}")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Rivals: DEIMOS beside what one would use today, from several starting budgets (B3).
+"""Rivals: DEIMOS beside what one would use today, from several starts (B3).
 
 Every comparison is an experiment of its own in the record: these are none of the paper's runs.
 """
@@ -11,6 +11,7 @@ import pandas as pd
 from deimos import stats
 from deimos.experiment import settings_check
 from deimos.experiment.runs import Schedule
+from deimos.tasks.mnist import rescaled
 from deimos.tasks.task import Task
 
 RIVALS = {
@@ -49,25 +50,26 @@ def comparisons(
     methods: Sequence[str],
     budgets: Sequence[int],
     at_budgets: Sequence[str],
+    brightest: Sequence[int | float] = (),
 ) -> list[RivalRuns]:
-    """All methods from the base's start, then some of them from other budgets.
+    """All methods from the base's start, then some of them from other budgets or pixels.
 
-    A budget that the classes do not divide is left out, and so is the base's own. Raises
-    ValueError, before anything is run, for all that cannot be run.
+    A budget that the classes do not divide is left out, and so is the base's own; `brightest` are
+    other largest values of a pixel than 255. Raises ValueError, before anything is run, for all
+    that cannot be run.
     """
-    others = [n for n in budgets if n != base.n_initial and n % task.n_classes == 0]
-    starts = [(base.n_initial, tuple(methods)), *((n, tuple(at_budgets)) for n in others)]
-    found = [
-        RivalRuns(
-            f"{task.name} from {n} labels",
-            replace(task, name=f"rivals-{task.name}-from-{n}"),
-            net,
-            chosen,
-            replace(base, n_initial=n),
-        )
-        for n, chosen in starts
-        if chosen
-    ]
+    own = base.n_initial
+    others = [n for n in budgets if n != own and n % task.n_classes == 0]
+    starts = [(task, own, methods, ""), *((task, n, at_budgets, "") for n in others)]
+    for most in brightest:
+        starts.append((rescaled(task, most), own, at_budgets, f"pixels 0 to {most:g}"))
+    found = []
+    for digits, n, chosen, pixels in starts:
+        title = f"{task.name} from {n} labels" + (f", {pixels}" if pixels else "")
+        name = "-".join(["rivals", task.name, "from", str(n), *pixels.split()])
+        of_these = replace(digits, name=name), net, tuple(chosen), replace(base, n_initial=n)
+        if chosen:
+            found.append(RivalRuns(title, *of_these))
     wrong = [settings_check.what_is_wrong(one.task, one.schedule, one.methods) for one in found]
     if said := sum(wrong, []):
         raise ValueError("; ".join(dict.fromkeys(said)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny import SCHEDULE, moons
 
 from deimos.experiment.methods import by_name
@@ -11,9 +12,9 @@ from deimos.studies import rivals
 METHODS, AT_BUDGETS = ["deimos", "random", "margin"], ["deimos", "margin"]
 
 
-def found(budgets=(6, 7, 10, 20), **changes) -> list[rivals.RivalRuns]:
+def found(budgets=(6, 7, 10, 20), brightest=(), **changes) -> list[rivals.RivalRuns]:
     base = SCHEDULE.changed(**changes)
-    return rivals.comparisons(moons(), "tiny", base, METHODS, budgets, AT_BUDGETS)
+    return rivals.comparisons(moons(), "tiny", base, METHODS, budgets, AT_BUDGETS, brightest)
 
 
 def test_all_methods_start_where_the_paper_did_and_some_from_other_budgets():
@@ -25,6 +26,14 @@ def test_all_methods_start_where_the_paper_did_and_some_from_other_budgets():
     assert len(set(names)) == 3 and all(name.startswith("rivals-moons-from-") for name in names)
     settings = [one.schedule.settings | {"n_initial": 6} for one in found()]
     assert all(one == SCHEDULE.settings for one in settings)
+
+
+def test_the_papers_start_comes_again_with_pixels_of_another_range():
+    base, (*_, scaled) = moons(), found(budgets=[], brightest=[1.0])
+    assert (scaled.title, scaled.methods) == ("moons from 6 labels, pixels 0 to 1", (*AT_BUDGETS,))
+    assert scaled.task.name == "rivals-moons-from-6-pixels-0-to-1" and scaled.schedule == SCHEDULE
+    assert torch.allclose(scaled.task.test_x, base.test_x / 255)
+    assert scaled.task.checksum != base.checksum
 
 
 def test_what_cannot_be_run_is_told_before_anything_is():
