@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -66,12 +67,25 @@ def machine() -> dict[str, str]:
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))),
-        "device": torch.cuda.get_device_name() if cuda else f"CPU ({platform.machine()})",
+        "device": torch.cuda.get_device_name() if cuda else f"CPU ({processor()})",
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def processor(told: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name and what torch computes with, as "Intel Xeon, AVX512 and AMX".
+
+    Another one rounds otherwise, and training makes much of that.
+    """
+    text = told.read_text() if told.exists() else ""
+    names = re.findall(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    name = names[0] if names else platform.processor() or platform.machine()
+    name = " ".join(re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*", "", name).split())
+    matrices = " and AMX" if re.search(r"\bamx_bf16\b", text) else ""
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{matrices}"
 
 
 def _git(*arguments: str) -> str:

@@ -1,6 +1,9 @@
-import pytest
+import platform
 
-from deimos.record.provenance import code_fingerprint, machine
+import pytest
+import torch
+
+from deimos.record.provenance import code_fingerprint, machine, processor
 
 CODE = 'import math\n\n\ndef area(r):\n    """πr²."""\n    return math.pi * r**2\n'
 
@@ -58,3 +61,21 @@ def test_the_machine_is_told_in_words_that_fit_tags():
     told = machine()
     assert {"commit", "dirty", "device", "threads", "torch", "python"} <= told.keys()
     assert all(isinstance(word, str) and word for word in told.values())
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("model name\t: Intel(R) Xeon(R) CPU @ 2.60GHz\nflags\t: avx amx_bf16 amx_tile\n" * 2,
+         "Intel Xeon, {} and AMX"),
+        ("model name\t: AMD EPYC 9R14 96-Core Processor\nflags\t: avx512_bf16\n",
+         "AMD EPYC 9R14 96-Core, {}"),
+        ("processor\t: 0\n", f"{platform.processor() or platform.machine()}, {{}}"),
+        (None, f"{platform.processor() or platform.machine()}, {{}}"),
+    ],
+)  # fmt: skip
+def test_the_processor_is_told_with_what_decides_how_it_rounds(told, name, tmp_path):
+    file = tmp_path / "cpuinfo"
+    if told is not None:
+        file.write_text(told)
+    assert processor(file) == name.format(torch.backends.cpu.get_cpu_capability())
