@@ -67,6 +67,8 @@ def outcomes() -> Outcomes:
         ("what matters", row.method): _after_holm(row)
         for row in _pairs(VARIANTS, BASE).itertuples()
     }
+    known["what matters", "told apart"] = _told_apart(_pairs(VARIANTS, BASE))
+    known["what matters", "no difference"] = _alike(_pairs(VARIANTS, BASE))
     for file in RIVALS:
         for reference in REFERENCES:
             pairs = _pairs(file, reference)
@@ -121,6 +123,13 @@ def _pairs(file: Path, reference: str) -> pd.DataFrame:
     return stats.paired_differences(archived.rows(file, "accuracy"), reference)
 
 
+def _called(method: str) -> str:
+    """A method as people call it; a variant with its question, unless this is for the method."""
+    question, _, answer = method.rpartition(": ")
+    name = NAMES.get(answer, answer)
+    return name if question in ("", "method") else f"{question}: {name}"
+
+
 def _after_holm(row: Any) -> tuple[str, str]:
     """Whether a row of `_pairs` is "higher" or "lower" by Holm's p, or "undecided"; its number."""
     way = "higher" if row.effect > 0 else "lower"
@@ -134,7 +143,7 @@ def _alike(pairs: pd.DataFrame) -> tuple[str, str]:
     As for the paper's claims of no difference: the whole 95 % interval has to lie there. Without a
     lead, "no lead", there is no half of it.
     """
-    (random,) = pairs[pairs.method == "random"].itertuples()
+    (random,) = pairs[pairs.method.map(_called) == NAMES["random"]].itertuples()
     if not random.high < 0:
         return "no lead", f"Random {stats.with_interval(random.effect, random.low, random.high)}"
     margin = -random.effect / 2
@@ -143,7 +152,7 @@ def _alike(pairs: pd.DataFrame) -> tuple[str, str]:
     within = f"within ±{margin:.2g}"
     if alike.empty:
         return "none", within
-    return "some", f"{', '.join(alike.method.map(NAMES))} ({within})"
+    return "some", f"{', '.join(alike.method.map(_called))} ({within})"
 
 
 def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
@@ -152,5 +161,5 @@ def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:
     said = [f"{len(apart)} of {len(pairs)}"]
     for where, rows in (("above", apart[apart.effect > 0]), ("below", apart[apart.effect < 0])):
         if len(rows):
-            said.append(f"{where} it {', '.join(rows.method.map(NAMES))}")
+            said.append(f"{where} it {', '.join(rows.method.map(_called))}")
     return "some" if len(apart) else "none", "; ".join(said)

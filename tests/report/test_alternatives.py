@@ -22,6 +22,12 @@ def test_of_a_family_holms_p_decides(effect, holm, outcome):
     assert alternatives._after_holm(row) == (outcome, said)
 
 
+def test_a_variant_is_called_by_its_question_and_a_method_by_its_name():
+    methods = ["random", "method: random", "eq. 6: as printed", "masks: J = 20"]
+    called = ["Random", "Random", "eq. 6: as printed", "masks: J = 20"]
+    assert [alternatives._called(method) for method in methods] == called
+
+
 @pytest.mark.parametrize(
     ("holm", "said"),
     [
@@ -70,6 +76,13 @@ def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
         assert len(members) == len({*members}) == len(methods) * len(repeats)
 
 
+def test_rivals_began_with_the_same_network_to_the_last_bit():
+    """Else they ran on processors that round otherwise, and no repeat's luck is shared."""
+    for file in alternatives.RIVALS:
+        start = archived.rows(file, "accuracy").query("n_acquired == 0")
+        assert (start.groupby("repeat").value.nunique() == 1).all(), file.name
+
+
 def test_every_variant_that_the_notebook_asks_for_has_the_same_repeats_from_the_same_labels():
     """One thing is changed at a time, as the base's digest in their tags says."""
     _, runs = tracking.contents(alternatives.VARIANTS)
@@ -81,6 +94,8 @@ def test_every_variant_that_the_notebook_asks_for_has_the_same_repeats_from_the_
     assert len(repeats) == 20 and len({frozenset(one) for one in repeats.values()}) == 1
     start = archived.rows(alternatives.VARIANTS, "accuracy").query("n_acquired == 0")
     assert start.method.nunique() == 20 and set(start.n_labelled) == {10}
+    of_one_fit = start[~start.method.str.contains("pixels|optimiser|remainder|precision")]
+    assert (of_one_fit.groupby("repeat").value.nunique() == 1).all()
 
 
 def test_the_table_of_variants_has_each_once_with_its_difference_to_the_papers_own():

@@ -155,6 +155,16 @@ def test_the_runs_with_most_repeats_decide_a_claim(decided):
     assert by["Tab. 2", "DEIMOS outperforms BALD"] == "H100"
 
 
+def test_methods_that_are_compared_began_with_the_same_network_to_the_last_bit(kept):
+    """Else they ran on processors that round otherwise, and no repeat's luck is shared."""
+    for name, evidence in kept.items():
+        table = evidence.table
+        scores = table[(table.n_acquired == 0) & table.metric.isin(["accuracy", "mse", "rmse"])]
+        assert len(scores), name
+        starts = scores.groupby(["experiment", "batch_size", "metric", "repeat"]).value.nunique()
+        assert (starts == 1).all(), (name, starts[starts > 1])
+
+
 def test_seconds_are_those_of_one_commit(decided):
     (time,) = [
         (name, verdict.origin.commits)
