@@ -19,8 +19,9 @@ from deimos.report.verdicts import QUESTIONS
 from deimos.studies import ablations, rivals
 from deimos.studies.ablations import BASE
 
-VARIANTS = tracking.REFERENCES / "beyond" / "what-matters.zip"
-RIVALS = sorted((tracking.REFERENCES / "beyond").glob("rivals-*.zip"))  # a start each
+BEYOND = tracking.REFERENCES / "beyond"
+VARIANTS = BEYOND / "what-matters.zip"
+RIVALS = sorted(BEYOND.glob("rivals-*.zip"), key=lambda file: file.stem)  # a start each
 REFERENCES = "random", "deimos"  # what each method is compared with
 
 
@@ -79,7 +80,47 @@ def outcomes() -> Outcomes:
         known["rivals", f"{_start(file)}: no difference from DEIMOS"] = _alike(
             _pairs(file, "deimos")
         )
-    return known
+    return known | _on_another_processor() | _with_other_pixels()
+
+
+def _with_other_pixels() -> Outcomes:
+    """What pixels from 0 to 1 change: random labels' accuracy, and DEIMOS' lead over them."""
+    (scaled,) = [file for file in RIVALS if _start(file) == f"{_start(VARIANTS)}, pixels 0 to 1"]
+    keys, found = ["batch_size", "metric", "repeat", "n_acquired", "n_labelled"], []
+    for name, file in (("0 to 255", VARIANTS), ("0 to 1", scaled)):
+        rows = archived.rows(file, "accuracy")
+        wide = rows.assign(method=rows.method.map(_called)).pivot(
+            index=keys, columns="method", values="value"
+        )
+        random, deimos = wide[NAMES["random"]], wide[NAMES["deimos"]]
+        found.append(pd.DataFrame({"random": random, "lead": deimos - random, "method": name}))
+    both = pd.concat(found).reset_index().assign(experiment="both")
+    return {
+        ("pixels 0 to 1", what): archived.less(
+            both.rename(columns={column: "value"}), "0 to 1", "0 to 255"
+        )
+        for what, column in (("random's gain", "random"), ("what DEIMOS' lead gains", "lead"))
+    }
+
+
+def _on_another_processor() -> Outcomes:
+    """What rounding alone changes: B2 and B3 ran some methods alike, on two processors."""
+    (other,) = [file for file in RIVALS if _start(file) == _start(VARIANTS)]
+    sides = [
+        rows.assign(method=rows.method.map(_called), experiment="both")
+        for rows in (archived.rows(VARIANTS, "accuracy"), archived.rows(other, "accuracy"))
+    ]
+    one, other = (rows.groupby(["method", "repeat"]).value.mean() for rows in sides)
+    apart = (one - other).dropna()
+    alike = [rows[rows.method.isin(apart.index.unique("method"))] for rows in sides]
+    both = pd.concat([alike[0].assign(method="one"), alike[1].assign(method="other")])
+    keys = [name for name in both if name != "value"]
+    both = both.groupby(keys, as_index=False).value.mean()
+    moved = f"{apart.abs().mean():.2g}, at most {apart.abs().max():.2g} ({len(apart)} runs)"
+    return {
+        ("processors", "a run's mean accuracy"): ("moves" if apart.any() else "stays", moved),
+        ("processors", "all runs, one less the other"): archived.less(both, "one", "other"),
+    }
 
 
 def _beside_rivals(file: Path) -> str:
@@ -123,6 +164,12 @@ def _pairs(file: Path, reference: str) -> pd.DataFrame:
     return stats.paired_differences(archived.rows(file, "accuracy"), reference)
 
 
+def _question(method: str) -> int:
+    """The place of a variant's question among all that are asked."""
+    question, _, answer = method.partition(": ")
+    return [*QUESTIONS].index(question if answer else "method")
+
+
 def _called(method: str) -> str:
     """A method as people call it; a variant with its question, unless this is for the method."""
     question, _, answer = method.rpartition(": ")
@@ -148,11 +195,11 @@ def _alike(pairs: pd.DataFrame) -> tuple[str, str]:
         return "no lead", f"Random {stats.with_interval(random.effect, random.low, random.high)}"
     margin = -random.effect / 2
     alike = pairs[(pairs.low > -margin) & (pairs.high < margin)]
-    alike = alike.sort_values("effect", ascending=False)
+    alike = sorted(alike.itertuples(), key=lambda row: (_question(row.method), -row.effect))
     within = f"within ±{margin:.2g}"
-    if alike.empty:
+    if not alike:
         return "none", within
-    return "some", f"{', '.join(alike.method.map(_called))} ({within})"
+    return "some", f"{', '.join(_called(row.method) for row in alike)} ({within})"
 
 
 def _told_apart(pairs: pd.DataFrame) -> tuple[str, str]:

@@ -196,6 +196,7 @@ def forest(table: pd.DataFrame, title: str, published: pd.DataFrame | None = Non
     axes.set_ylim(len(labels), 0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
     for inside, said in (("grey", "p < 0.05 after Holm"), ("white", "not")):
         axes.plot([], [], "o", color="grey", markerfacecolor=inside, markersize=5, label=said)
     axes.legend(frameon=False, fontsize=7)

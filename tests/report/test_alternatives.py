@@ -3,6 +3,7 @@
 from collections import defaultdict
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -72,7 +73,7 @@ def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
         members = [(one.pop("method"), one.pop("repeat")) for one in params]
         assert len({tuple(sorted(one.items())) for one in params}) == 1
         methods, repeats = ({*names} for names in zip(*members, strict=True))
-        assert {"deimos", "random"} < methods
+        assert {"deimos", "random"} <= methods
         assert len(members) == len({*members}) == len(methods) * len(repeats)
 
 
@@ -81,6 +82,38 @@ def test_rivals_began_with_the_same_network_to_the_last_bit():
     for file in alternatives.RIVALS:
         start = archived.rows(file, "accuracy").query("n_acquired == 0")
         assert (start.groupby("repeat").value.nunique() == 1).all(), file.name
+
+
+def test_what_another_processor_moves_is_read_off_the_runs_that_both_made():
+    accuracy = [
+        archived.rows(file, "accuracy").set_index(["method", "repeat"]).value
+        for file in (alternatives.VARIANTS, tracking.REFERENCES / "beyond/rivals-mnist-7-vs-9.zip")
+    ]
+    names = {"deimos": "deimos"}
+    names |= {f"method: {m}": m for m in ("random", "power_bald", "deimos_forward_backward")}
+    moved = [
+        abs(accuracy[0][one, repeat].mean() - accuracy[1][other, repeat].mean())
+        for one, other in names.items()
+        for repeat in range(1, 11)
+    ]
+    known = alternatives.outcomes()
+    said = f"{np.mean(moved):.2g}, at most {max(moved):.2g} (40 runs)"
+    assert known["processors", "a run's mean accuracy"] == ("moves", said)
+    assert known["processors", "all runs, one less the other"][0] == "undecided"
+
+
+def test_what_other_pixels_change_is_read_off_random_and_deimos_in_both_archives():
+    scaled = tracking.REFERENCES / "beyond/rivals-mnist-7-vs-9-pixels-0-to-1.zip"
+    before, after = (
+        archived.rows(file, "accuracy").groupby(["method", "repeat"]).value.mean()
+        for file in (alternatives.VARIANTS, scaled)
+    )
+    random = after["random"] - before["method: random"]
+    lead = after["deimos"] - before["deimos"] - random
+    known = alternatives.outcomes()
+    for what, gain in (("random's gain", random), ("what DEIMOS' lead gains", lead)):
+        outcome, said = known["pixels 0 to 1", what]
+        assert outcome == "higher" and said.startswith(f"{gain.mean():+.2g} [")
 
 
 def test_every_variant_that_the_notebook_asks_for_has_the_same_repeats_from_the_same_labels():
