@@ -86,41 +86,42 @@ def outcomes() -> Outcomes:
 def _with_other_pixels() -> Outcomes:
     """What pixels from 0 to 1 change: random labels' accuracy, and DEIMOS' lead over them."""
     (scaled,) = [file for file in RIVALS if _start(file) == f"{_start(VARIANTS)}, pixels 0 to 1"]
-    keys, found = ["batch_size", "metric", "repeat", "n_acquired", "n_labelled"], []
-    for name, file in (("0 to 255", VARIANTS), ("0 to 1", scaled)):
-        rows = archived.rows(file, "accuracy")
-        wide = rows.assign(method=rows.method.map(_called)).pivot(
-            index=keys, columns="method", values="value"
-        )
-        random, deimos = wide[NAMES["random"]], wide[NAMES["deimos"]]
-        found.append(pd.DataFrame({"random": random, "lead": deimos - random, "method": name}))
-    both = pd.concat(found).reset_index().assign(experiment="both")
+    before, after = _curves(VARIANTS), _curves(scaled)
+    lead = [curves["DEIMOS"] - curves["Random"] for curves in (after, before)]
     return {
-        ("pixels 0 to 1", what): archived.less(
-            both.rename(columns={column: "value"}), "0 to 1", "0 to 255"
-        )
-        for what, column in (("random's gain", "random"), ("what DEIMOS' lead gains", "lead"))
+        ("pixels 0 to 1", "random's gain"): _less(after["Random"], before["Random"]),
+        ("pixels 0 to 1", "what DEIMOS' lead gains"): _less(*lead),
     }
 
 
 def _on_another_processor() -> Outcomes:
     """What rounding alone changes: B2 and B3 ran some methods alike, on two processors."""
-    (other,) = [file for file in RIVALS if _start(file) == _start(VARIANTS)]
-    sides = [
-        rows.assign(method=rows.method.map(_called), experiment="both")
-        for rows in (archived.rows(VARIANTS, "accuracy"), archived.rows(other, "accuracy"))
-    ]
-    one, other = (rows.groupby(["method", "repeat"]).value.mean() for rows in sides)
-    apart = (one - other).dropna()
-    alike = [rows[rows.method.isin(apart.index.unique("method"))] for rows in sides]
-    both = pd.concat([alike[0].assign(method="one"), alike[1].assign(method="other")])
-    keys = [name for name in both if name != "value"]
-    both = both.groupby(keys, as_index=False).value.mean()
-    moved = f"{apart.abs().mean():.2g}, at most {apart.abs().max():.2g} ({len(apart)} runs)"
+    (file,) = [file for file in RIVALS if _start(file) == _start(VARIANTS)]
+    here, there = _curves(VARIANTS), _curves(file)
+    both = here.columns.intersection(there.columns)
+    apart = (here - there)[both].groupby("repeat").mean().abs().to_numpy()
+    moved = f"{apart.mean():.2g}, at most {apart.max():.2g} ({apart.size} runs)"
     return {
         ("processors", "a run's mean accuracy"): ("moves" if apart.any() else "stays", moved),
-        ("processors", "all runs, one less the other"): archived.less(both, "one", "other"),
+        ("processors", "all runs, one less the other"): _less(
+            here[both].mean(axis=1), there[both].mean(axis=1)
+        ),
     }
+
+
+def _curves(file: Path) -> pd.DataFrame:
+    """Accuracies of an archive, a column a method as people call it, a row a fit of a repeat."""
+    rows = archived.rows(file, "accuracy")
+    fits = ["batch_size", "metric", "repeat", "n_acquired", "n_labelled"]
+    named = rows.assign(method=rows.method.map(_called))
+    return named.pivot(index=fits, columns="method", values="value")
+
+
+def _less(curves: pd.Series, others: pd.Series) -> tuple[str, str]:
+    """`archived.less` of curves of one archive, or what was made of them, and those of another."""
+    sides = {"these": curves, "others": others}
+    tables = [s.rename("value").reset_index().assign(method=name) for name, s in sides.items()]
+    return archived.less(pd.concat(tables).assign(experiment=""), *sides)
 
 
 def _beside_rivals(file: Path) -> str:
