@@ -21,7 +21,11 @@ from deimos.studies.ablations import BASE
 
 BEYOND = tracking.REFERENCES / "beyond"
 VARIANTS = BEYOND / "what-matters.zip"
-RIVALS = sorted(BEYOND.glob("rivals-*.zip"), key=lambda file: file.stem)  # a start each
+RIVALS = [  # a start each, the digits' in the paper's order
+    file
+    for task in EXPERIMENTS
+    for file in sorted(BEYOND.glob(f"rivals-{task}*.zip"), key=lambda file: file.stem)
+]
 REFERENCES = "random", "deimos"  # what each method is compared with
 
 
