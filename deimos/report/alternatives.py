@@ -43,14 +43,13 @@ def variants_table() -> str:
         "| changed | to | less that | Holm's p |",
         "|---|---|---|---|",
     ]
-    table = _effects(VARIANTS)
-    for question in QUESTIONS:
-        shown = question
-        for method, row in table[table.index.str.startswith(f"{question}: ")].iterrows():
-            answer = method.removeprefix(f"{question}: ")
-            cells = NAMES.get(answer, answer), row["less deimos"], row["Holm's p (deimos)"]
-            lines.append(f"| {shown} | {' | '.join(cells)} |")
-            shown = ""
+    table, last = _effects(VARIANTS).drop(BASE), ""
+    for method in sorted(table.index, key=_place):
+        question, answer = _asked(method)
+        cells = table.loc[method, ["less deimos", "Holm's p (deimos)"]]
+        shown = "" if question == last else question
+        lines.append(f"| {shown} | {answer} | {' | '.join(cells)} |")
+        last = question
     return "\n".join(lines)
 
 
@@ -106,7 +105,9 @@ def _with_other_pixels() -> Outcomes:
         lead, led = (curves["DEIMOS"] - curves["Random"] for curves in (after, before))
         known |= {
             ("pixels 0 to 1", f"{digits}: random's gain"): _less(after["Random"], before["Random"]),
-            ("pixels 0 to 1", f"{digits}: DEIMOS' lead as stored"): _less(led, 0 * led),
+            ("pixels 0 to 1", f"{digits}: DEIMOS' lead as stored"): _less(
+                before["DEIMOS"], before["Random"]
+            ),
             ("pixels 0 to 1", f"{digits}: what DEIMOS' lead gains"): _less(lead, led),
         }
     return known
@@ -183,17 +184,21 @@ def _pairs(file: Path, reference: str) -> pd.DataFrame:
     return stats.paired_differences(archived.rows(file, "accuracy"), reference)
 
 
-def _question(method: str) -> int:
+def _asked(method: str) -> tuple[str, str]:
+    """A variant's question, "method" of a mere method, and its answer as people call it."""
+    question, _, answer = method.rpartition(": ")
+    return question or "method", NAMES.get(answer, answer)
+
+
+def _place(method: str) -> int:
     """The place of a variant's question among all that are asked."""
-    question, _, answer = method.partition(": ")
-    return [*QUESTIONS].index(question if answer else "method")
+    return [*QUESTIONS].index(_asked(method)[0])
 
 
 def _called(method: str) -> str:
     """A method as people call it; a variant with its question, unless this is for the method."""
-    question, _, answer = method.rpartition(": ")
-    name = NAMES.get(answer, answer)
-    return name if question in ("", "method") else f"{question}: {name}"
+    question, answer = _asked(method)
+    return answer if question == "method" else f"{question}: {answer}"
 
 
 def _after_holm(row: Any) -> tuple[str, str]:
@@ -214,7 +219,7 @@ def _alike(pairs: pd.DataFrame) -> tuple[str, str]:
         return "no lead", f"Random {stats.with_interval(random.effect, random.low, random.high)}"
     margin = -random.effect / 2
     alike = pairs[(pairs.low > -margin) & (pairs.high < margin)]
-    alike = sorted(alike.itertuples(), key=lambda row: (_question(row.method), -row.effect))
+    alike = sorted(alike.itertuples(), key=lambda row: (_place(row.method), -row.effect))
     within = f"within ±{margin:.2g}"
     if not alike:
         return "none", within

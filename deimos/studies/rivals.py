@@ -67,9 +67,9 @@ def comparisons(
     for digits, n, chosen, pixels in starts:
         title = f"{task.name} from {n} labels" + (f", {pixels}" if pixels else "")
         name = "-".join(["rivals", task.name, "from", str(n), *pixels.split()])
-        of_these = replace(digits, name=name), net, tuple(chosen), replace(base, n_initial=n)
         if chosen:
-            found.append(RivalRuns(title, *of_these))
+            named = replace(digits, name=name)
+            found.append(RivalRuns(title, named, net, tuple(chosen), replace(base, n_initial=n)))
     wrong = [settings_check.what_is_wrong(one.task, one.schedule, one.methods) for one in found]
     if said := sum(wrong, []):
         raise ValueError("; ".join(dict.fromkeys(said)))

@@ -66,7 +66,7 @@ def test_ten_repeats_tell_deimos_from_random_and_two_rivals_on_two_digits_and_no
 
 
 def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
-    assert alternatives.RIVALS
+    assert {*alternatives.RIVALS} == {*alternatives.BEYOND.glob("rivals-*.zip")} != set()
     for file in alternatives.RIVALS:
         _, runs = tracking.contents(file)
         params = [dict(run["params"]) for run in runs.values() if run["tags"].get("kind") == "run"]
