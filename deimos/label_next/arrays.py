@@ -1,5 +1,6 @@
 """Arrays of one's own as points: rows of numbers, or images as torch or as Keras lays them out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,9 @@ def check_scale(place: Path, x: Tensor, pool: Tensor) -> None:
                 f"{place} has pixels up to {top:g} and the pool up to {pools:g}: bring them to "
                 f"one scale"
             )
+
+
+def brightest(images: Sequence[Tensor]) -> float:
+    """The most that a pixel of these may be: 255 of bytes, else the largest there is, or 1."""
+    most = [255.0 if x.dtype == torch.uint8 else x.abs().max().item() for x in images]
+    return max(1.0, *most)

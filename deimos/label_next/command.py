@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from deimos import tracking
 from deimos.label_next import examples, files, inventory, networks, record, repeats, report, rounds
+from deimos.label_next.arrays import brightest
 from deimos.label_next.labels import Labels, parse_labels
 from deimos.label_next.points import Points
 from deimos.label_next.tables import MADE, Columns
@@ -120,7 +121,8 @@ def read_inputs(given: argparse.Namespace) -> Inputs:
     labels = parse_labels(texts, where, given.task, folders)
     matters = files.read_more(given.matters, columns, pool, given.pool) if given.matters else None
     outputs = max(1, len(labels.classes))
-    settings = networks.fitting(pool.kind, tuple(pool.x.shape[1:]), outputs)
+    most = brightest([pool.x, labelled.x]) if pool.kind == "images" else None
+    settings = networks.fitting(pool.kind, tuple(pool.x.shape[1:]), outputs, most)
     settings = replace(settings, epochs=given.epochs or settings.epochs)
     said = inventory.lines(pool, labelled, labels, n_again)
     if matters is not None:

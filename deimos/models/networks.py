@@ -93,6 +93,17 @@ class Pixels(nn.Module):
         return layout(x).float()
 
 
+class UnitPixels(Pixels):
+    """The same brought to 0 to 1, of images whose pixels may be as large as `brightest`."""
+
+    def __init__(self, brightest: float):
+        super().__init__()
+        self.brightest = brightest
+
+    def forward(self, x: Num[Tensor, "S *image"]) -> Float[Tensor, "S channel h w"]:
+        return super().forward(x) / self.brightest
+
+
 def layout(x: Num[Tensor, "S *image"]) -> Num[Tensor, "S channel h w"]:
     """Images with their channels, of which there may be one, as an axis."""
     return x.unsqueeze(1) if x.ndim == 3 else x
@@ -114,10 +125,10 @@ def _mnist(generator: torch.Generator, channels: int, n_classes: int, p: float) 
     return network
 
 
-def digits_trunk(n_colours: int, channels: int) -> nn.Sequential:
-    """The convolutions of the MNIST nets."""
+def digits_trunk(n_colours: int, channels: int, brightest: float | None = None) -> nn.Sequential:
+    """The convolutions of the MNIST nets; pixels as stored, or brought to 0 to 1."""
     return nn.Sequential(
-        Pixels(),
+        Pixels() if brightest is None else UnitPixels(brightest),
         nn.Conv2d(n_colours, channels, 4),  # 28 → 25, of which 20 are seen
         nn.ReLU(inplace=True),
         nn.Conv2d(channels, channels, 4, stride=2),  # 25 → 11, of which 9 are seen

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Num, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -358,17 +359,23 @@ def improvement(gains: Sequence[float], title: str = "") -> Figure:
 
 
 def thumbnails(
-    images: UInt8[Tensor, "b *size"], captions: Sequence[str], columns: int = 12, title: str = ""
+    images: Num[Tensor, "b *size"], captions: Sequence[str], columns: int = 12, title: str = ""
 ) -> Figure:
-    """Images by rank, a caption under each."""
+    """Images by rank, a caption above each: from black to white, as a viewer shows them.
+
+    White is 255 of bytes; of other numbers the largest there is, or 1, and black the least, or 0.
+    """
+    images, black, white = images.float(), 0.0, 255.0 if images.dtype == torch.uint8 else 1.0
+    black, white = min(black, images.min().item()), max(white, images.max().item())
+    images = (images - black) / (white - black)
     rows = -(-len(images) // columns)
     figure = FigurePNG(figsize=(0.8 * columns, 1.02 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, caption in zip(grid.flat, images, captions, strict=False):
-        grey = image.dim() == 2
-        axes.imshow(image.numpy() if grey else image.movedim(0, 2).numpy(), cmap="gray_r")
+        shown = image if image.dim() == 2 else image.movedim(0, 2)
+        axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(caption, fontsize=7, pad=2)
     figure.suptitle(title, fontsize=9)
     return figure

@@ -14,6 +14,7 @@ from PIL import Image
 
 from deimos.__main__ import main
 from deimos.label_next import record, report
+from deimos.label_next.arrays import brightest
 from deimos.label_next.files import read_labelled, read_pool
 from deimos.label_next.labels import parse_labels
 from deimos.label_next.networks import fitting
@@ -151,6 +152,19 @@ def test_images_in_a_folder_a_class_or_by_a_table(place, rng, form):
     picks.assign(label="b").to_csv(place / "one.csv", index=False)
     assert select(place, pool="pool", labelled=("labelled", "one.csv"), out="two.csv") == 0
     assert not set(pd.read_csv(place / "two.csv").file) & set(picks.file)
+
+
+def test_the_same_images_get_the_same_picks_however_their_pixels_are_stored(place, rng, capsys):
+    images = rng.integers(0, 256, (40, 14, 14)).astype(np.uint8)
+    images[0, 0, 0] = images[12, 0, 0] = 255
+    found = []
+    for x in (images, images.astype(np.float32), (images / np.float32(255)).astype(np.float32)):
+        np.savez(place / "pool.npz", x=x[12:])
+        np.savez(place / "labelled.npz", x=x[:12], y=np.arange(12) % 2)
+        assert select(place, pool="pool.npz", labelled=("labelled.npz",)) == 0
+        found.append(pd.read_csv(place / "picks.csv"))
+        assert "the MNIST net, pixels of at most" in capsys.readouterr().out
+    assert found[0].equals(found[1]) and found[0].equals(found[2])
 
 
 def test_rows_of_numbers_with_a_population_that_matters(place, rng):
@@ -301,6 +315,27 @@ def test_the_net_is_the_papers_where_the_points_are(kind, shape, c, twin, rng):
     assert ours.p == theirs.p and ours.dropout_widths == theirs.dropout_widths
     x = torch.from_numpy(rng.integers(0, 4, (2, *shape)).astype(np.uint8))
     torch.testing.assert_close(ours.features(x), theirs.features(x))
+
+
+def test_the_mnist_net_is_given_images_from_0_to_1_where_the_largest_pixel_is_known(rng):
+    net = fitting("images", (28, 28), 10, 255.0).build(torch.Generator().manual_seed(0))
+    theirs = networks.mnist_0_to_9(torch.Generator().manual_seed(0))
+    theirs.load_state_dict(net.state_dict())
+    x = torch.from_numpy(rng.integers(0, 256, (2, 28, 28)).astype(np.uint8))
+    torch.testing.assert_close(net.features(x), theirs.features(x.float() / 255))
+
+
+@pytest.mark.parametrize(
+    ("parts", "most"),
+    [
+        ([np.uint8([[3, 9]]), np.uint8([[1, 2]])], 255.0),  # bytes, whatever is in them
+        ([np.float32([[3, 9]]), np.uint8([[1, 200]])], 255.0),
+        ([np.float32([[0.2, 0.7]]), np.float32([[0.1, 0.9]])], 1.0),
+        ([np.float32([[-4.0, 2.0]]), np.float32([[0.1, 0.9]])], 4.0),
+    ],
+)
+def test_the_brightest_pixel_is_that_of_pool_and_labelled(parts, most):
+    assert brightest([torch.from_numpy(part) for part in parts]) == most
 
 
 def test_points_of_the_pool_are_known_by_their_id_or_by_what_they_are(place, rng):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tables import curves
 
 from deimos.experiment.methods import by_name
@@ -31,3 +32,18 @@ def test_every_method_that_a_notebook_may_be_given_is_drawn_in_a_colour_of_its_o
     (axes,) = figures.learning_curves(table, "title", table.head(0)).axes
     drawn = {line.get_label(): line.get_color() for line in axes.get_lines()}
     assert len(drawn) == len(known) == len(set(drawn.values()))
+
+
+@pytest.mark.parametrize("form", [(2, 2), (3, 2, 2)])
+@pytest.mark.parametrize("stored", ["bytes", "0 to 255", "0 to 1", "-1 to 1"])
+def test_images_are_shown_from_black_to_white_however_their_pixels_are_stored(form, stored):
+    """An image is not brightened to its own brightest pixel: a dark one looks dark."""
+    n = int(np.prod(form))
+    images = torch.stack([torch.full(form, 51.0), torch.linspace(0, 255, n).reshape(form)])
+    as_stored = {
+        "bytes": images.byte(), "0 to 255": images, "0 to 1": images / 255,
+        "-1 to 1": images / 127.5 - 1,
+    }  # fmt: skip
+    figure = figures.thumbnails(as_stored[stored], ["dark", "all"], columns=2)
+    (dark,) = figure.axes[0].get_images()
+    np.testing.assert_allclose(dark.to_rgba(dark.get_array())[..., :3], 0.2, atol=0.004)
