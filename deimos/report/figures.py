@@ -346,6 +346,7 @@ def improvement(gains: Sequence[float], title: str = "") -> Figure:
     axes, ranks = figure.subplots(), np.arange(1, len(gains) + 1)
     axes.bar(ranks, gains, width=1.0, color=BLUE, edgecolor="white", linewidth=0.3)
     axes.set(xlabel="pick", ylabel="expected improvement", xlim=(0.4, len(gains) + 0.6))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top"]].set_visible(False)
     axes.set_title(title, fontsize=9)
     first = gains[0] or 1.0
@@ -365,9 +366,9 @@ def thumbnails(
 
     White is 255 of bytes; of other numbers the largest there is, or 1, and black the least, or 0.
     """
-    images, black, white = images.float(), 0.0, 255.0 if images.dtype == torch.uint8 else 1.0
-    black, white = min(black, images.min().item()), max(white, images.max().item())
-    images = (images - black) / (white - black)
+    white = 255.0 if images.dtype == torch.uint8 else max(1.0, images.max().item())
+    black = min(0.0, images.min().item())
+    images = (images.float() - black) / (white - black)
     rows = -(-len(images) // columns)
     figure = FigurePNG(figsize=(0.8 * columns, 1.02 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
