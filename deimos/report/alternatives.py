@@ -26,9 +26,9 @@ RIVALS = [  # a start each, the digits' in the paper's order
     for task in EXPERIMENTS
     for file in sorted(BEYOND.glob(f"rivals-{task}*.zip"), key=lambda file: file.stem)
 ]
-AS_STORED = {  # runs with pixels from 0 to 255, to compare other pixels with
+AS_STORED = {  # runs of the same processor with pixels from 0 to 255, to compare others with
     "MNIST 7 vs 9": VARIANTS,
-    "MNIST 0-9": tracking.REFERENCES / "half-precision" / "mnist-0-to-9.zip",
+    "MNIST 0-9": BEYOND / "rivals-mnist-0-to-9.zip",
 }
 REFERENCES = "random", "deimos"  # what each method is compared with
 
@@ -91,17 +91,13 @@ def outcomes() -> Outcomes:
 
 
 def _with_other_pixels() -> Outcomes:
-    """What pixels from 0 to 1 change: random labels' accuracy, and DEIMOS' lead over them.
-
-    As far as these runs go; on ten digits those with the authors' pixels go on.
-    """
+    """What pixels from 0 to 1 change: random labels' accuracy, and DEIMOS' lead over them."""
     known = {}
     for file in RIVALS:
         digits, _, start = _start(file).partition(" from ")
         if not start.endswith("pixels 0 to 1"):
             continue
-        after = _curves(file)
-        before = _curves(AS_STORED[digits]).loc[after.index]
+        after, before = _curves(file), _curves(AS_STORED[digits])
         lead, led = (curves["DEIMOS"] - curves["Random"] for curves in (after, before))
         known |= {
             ("pixels 0 to 1", f"{digits}: random's gain"): _less(after["Random"], before["Random"]),
