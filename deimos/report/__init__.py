@@ -18,6 +18,7 @@
     overview       the overview figure: a panel an experiment
     resamples      resampled repeats and simulated curves under no difference
     side_by_side   one line an experiment: these runs beside the kept ones
+    starts         B3 by labels at the start: a table and a figure
     summaries      the table for people: means at budgets, gaps to the authors' curves
 
 Verdicts are data; `figures` and `results_page` alone make pictures and text of them.

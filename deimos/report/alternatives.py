@@ -21,11 +21,12 @@ from deimos.studies.ablations import BASE
 
 BEYOND = tracking.REFERENCES / "beyond"
 VARIANTS = BEYOND / "what-matters.zip"
-RIVALS = [  # a start each, the digits' in the paper's order
+RIVALS = [  # a start each, the digits' in the paper's order, and of each the paper's start first
     file
     for task in EXPERIMENTS
     for file in sorted(BEYOND.glob(f"rivals-{task}*.zip"), key=lambda file: file.stem)
 ]
+OTHER_BUDGETS = [file for file in RIVALS if "-from-" in file.stem]  # in `starts`, side by side
 AS_STORED = {  # runs of the same processor with pixels from 0 to 255, to compare others with
     "MNIST 7 vs 9": VARIANTS,
     "MNIST 0-9": BEYOND / "rivals-mnist-0-to-9.zip",
@@ -37,7 +38,7 @@ def variants_table() -> str:
     """B2's variants less the paper's DEIMOS, in Markdown: a row each, by question."""
     base = archived.rows(VARIANTS, "accuracy").query("method == @BASE")
     lines = [
-        f"{_start(VARIANTS)}, {base.repeat.nunique()} repeats to {base.n_acquired.max()} "
+        f"{start_of(VARIANTS)}, {base.repeat.nunique()} repeats to {base.n_acquired.max()} "
         f"acquired. Mean accuracy over the curve, {base.value.mean():.4f} with nothing changed:",
         "",
         "| changed | to | less that | Holm's p |",
@@ -54,18 +55,21 @@ def variants_table() -> str:
 
 
 def rivals_table() -> str:
-    """B3's methods beside DEIMOS and random, in Markdown: a table a start, best methods first."""
-    return "\n\n".join(_beside_rivals(file) for file in RIVALS)
+    """B3's methods beside DEIMOS and random from the paper's start, in Markdown, best first.
+
+    A table for each set of digits, and one for each with other pixels.
+    """
+    return "\n\n".join(_beside_rivals(file) for file in RIVALS if file not in OTHER_BUDGETS)
 
 
 def drawn() -> dict[str, Figure]:
-    """The same differences to DEIMOS drawn: a forest plot an archive, by its name."""
+    """The same differences to DEIMOS drawn: a forest plot a table, by its archive's name."""
     variants = archived.rows(VARIANTS, "accuracy")
-    plots = {VARIANTS.stem: figures.forest(variants, _start(VARIANTS))}
-    for file in RIVALS:
+    plots = {VARIANTS.stem: figures.forest(variants, start_of(VARIANTS))}
+    for file in (file for file in RIVALS if file not in OTHER_BUDGETS):
         accuracy = archived.rows(file, "accuracy")
         rows = pd.concat([accuracy[accuracy.method == name] for name in _best_first(accuracy)])
-        plots[file.stem] = figures.forest(rivals.as_answers(rows), _start(file))
+        plots[file.stem] = figures.forest(rivals.as_answers(rows), start_of(file))
     return plots
 
 
@@ -73,19 +77,19 @@ def outcomes() -> Outcomes:
     """Outcome and number of each sentence that a page may tell of B2 and B3."""
     known = {
         ("what matters", row.method): _after_holm(row)
-        for row in _pairs(VARIANTS, BASE).itertuples()
+        for row in paired(VARIANTS, BASE).itertuples()
     }
-    known["what matters", "told apart"] = _told_apart(_pairs(VARIANTS, BASE))
-    known["what matters", "no difference"] = _alike(_pairs(VARIANTS, BASE))
+    known["what matters", "told apart"] = _told_apart(paired(VARIANTS, BASE))
+    known["what matters", "no difference"] = _alike(paired(VARIANTS, BASE))
     for file in RIVALS:
         for reference in REFERENCES:
-            pairs = _pairs(file, reference)
-            start = f"{_start(file)}, less {NAMES[reference]}"
+            pairs = paired(file, reference)
+            start = f"{start_of(file)}, less {NAMES[reference]}"
             known["rivals", f"{start}: told apart"] = _told_apart(pairs)
             for row in pairs.itertuples():
                 known["rivals", f"{start}: {NAMES[row.method]}"] = _after_holm(row)
-        known["rivals", f"{_start(file)}: no difference from DEIMOS"] = _alike(
-            _pairs(file, "deimos")
+        known["rivals", f"{start_of(file)}: no difference from DEIMOS"] = _alike(
+            paired(file, "deimos")
         )
     return known | _on_another_processor() | _with_other_pixels()
 
@@ -94,7 +98,7 @@ def _with_other_pixels() -> Outcomes:
     """What pixels from 0 to 1 change: random labels' accuracy, and DEIMOS' lead over them."""
     known = {}
     for file in RIVALS:
-        digits, _, start = _start(file).partition(" from ")
+        digits, _, start = start_of(file).partition(" from ")
         if not start.endswith("pixels 0 to 1"):
             continue
         after, before = _curves(file), _curves(AS_STORED[digits])
@@ -111,7 +115,7 @@ def _with_other_pixels() -> Outcomes:
 
 def _on_another_processor() -> Outcomes:
     """What rounding alone changes: B2 and B3 ran some methods alike, on two processors."""
-    (file,) = [file for file in RIVALS if _start(file) == _start(VARIANTS)]
+    (file,) = [file for file in RIVALS if start_of(file) == start_of(VARIANTS)]
     here, there = _curves(VARIANTS), _curves(file)
     both = here.columns.intersection(there.columns)
     apart = (here - there)[both].groupby("repeat").mean().abs().to_numpy()
@@ -142,7 +146,7 @@ def _less(curves: pd.Series, others: pd.Series) -> tuple[str, str]:
 def _beside_rivals(file: Path) -> str:
     accuracy = archived.rows(file, "accuracy")
     lines = [
-        f"{_start(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
+        f"{start_of(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
         "acquired, mean accuracy over the curve:",
         "",
         "| method | less random's | Holm's p | less DEIMOS' | Holm's p | seconds |",
@@ -165,7 +169,7 @@ def _best_first(accuracy: pd.DataFrame) -> list[str]:
     return accuracy.groupby("method").value.mean().sort_values(ascending=False).index.tolist()
 
 
-def _start(file: Path) -> str:
+def start_of(file: Path) -> str:
     """What an archive holds, for people: the digits, the labels at the start, what is changed."""
     measured = archived.table(file)
     (experiment,), n = measured.experiment.unique(), measured.n_labelled.min()
@@ -176,7 +180,7 @@ def _start(file: Path) -> str:
 
 
 @cache
-def _pairs(file: Path, reference: str) -> pd.DataFrame:
+def paired(file: Path, reference: str) -> pd.DataFrame:
     return stats.paired_differences(archived.rows(file, "accuracy"), reference)
 
 
@@ -198,7 +202,7 @@ def _called(method: str) -> str:
 
 
 def _after_holm(row: Any) -> tuple[str, str]:
-    """Whether a row of `_pairs` is "higher" or "lower" by Holm's p, or "undecided"; its number."""
+    """Whether a row of `paired` is "higher" or "lower" by Holm's p, or "undecided"; its number."""
     way = "higher" if row.effect > 0 else "lower"
     outcome = way if row.holm < 0.05 else "undecided"
     return outcome, archived.number(row.effect, row.low, row.high, row.repeats)

@@ -21,6 +21,7 @@ from deimos.report import (
     overview,
     paper,
     side_by_side,
+    starts,
     summaries,
     verdicts,
 )
@@ -40,6 +41,7 @@ DIPS_MARKS = "<!-- dips, from mlruns/reference -->", "<!-- end of dips -->"
 TARGETS_MARKS = "<!-- targets, from mlruns/reference -->", "<!-- end of targets -->"
 VARIANTS_MARKS = "<!-- variants, from mlruns/reference -->", "<!-- end of variants -->"
 RIVALS_MARKS = "<!-- rivals, from mlruns/reference -->", "<!-- end of rivals -->"
+STARTS_MARKS = "<!-- starts, from mlruns/reference -->", "<!-- end of starts -->"
 # Runs are never pooled across machines, precisions or settings: each of these is apart.
 KEPT = {
     "H100": (
@@ -253,6 +255,7 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
         (explained.targets_table, TARGETS_MARKS),
         (alternatives.variants_table, VARIANTS_MARKS),
         (alternatives.rivals_table, RIVALS_MARKS),
+        (starts.table, STARTS_MARKS),
     ):
         written[RESULTS] = between_marks(written[RESULTS], table(), marks)
     known = lessons.of_claims([verdict for _, verdict in found])
@@ -275,7 +278,7 @@ def write_pages() -> None:
     for name in SHOWN_FIGURES:
         if figure := figures.draw(name, evidence):
             figure.savefig(REFERENCES / f"{name}.png", dpi=120)
-    for name, figure in alternatives.drawn().items():
+    for name, figure in {**alternatives.drawn(), "rivals-by-start": starts.drawn()}.items():
         figure.savefig(REFERENCES / f"{name}.png", dpi=120)
     for page, text in pages(sets, decided(sets)).items():
         page.write_text(text, encoding="utf-8")
