@@ -47,3 +47,10 @@ def test_the_figure_has_a_panel_for_each_set_of_digits_and_a_mark_for_each_lead(
             len(one.get_offsets()) for one in axes.collections if isinstance(one, PathCollection)
         )
         assert marks == (found.digits == axes.get_title()).sum()
+
+
+def test_on_two_digits_no_method_is_told_above_deimos_from_any_start():
+    """As the results page says in words."""
+    found = starts.leads("deimos").query("digits == 'MNIST 7 vs 9'")
+    assert sorted(found.n.unique()) == [10, 30, 100]
+    assert not ((found.effect > 0) & (found.holm < 0.05)).any()
