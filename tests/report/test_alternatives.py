@@ -65,6 +65,16 @@ def test_ten_repeats_tell_deimos_from_random_and_two_rivals_on_two_digits_and_no
     assert known["rivals", start] == ("some", "3 of 10; below it CoreSet, Random, ProbCover")
 
 
+def test_with_pixels_from_0_to_1_deimos_is_ahead_of_all_on_two_digits_and_maxherding_of_it_on_ten():
+    """As the README says in words."""
+    known = alternatives.outcomes()
+    told = "pixels 0 to 1, less DEIMOS: told apart"
+    _, two = known["rivals", f"MNIST 7 vs 9 from 10 labels, {told}"]
+    assert two.startswith("5 of 5; below it ")
+    _, ten = known["rivals", f"MNIST 0-9 from 30 labels, {told}"]
+    assert "above it MaxHerding;" in ten
+
+
 def test_rivals_have_the_same_sets_and_settings_and_as_many_repeats_each():
     assert {*alternatives.RIVALS} == {*alternatives.BEYOND.glob("rivals-*.zip")} != set()
     for file in alternatives.RIVALS:
