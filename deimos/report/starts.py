@@ -16,7 +16,7 @@ from deimos.report.figures import COLOURS, FigurePNG
 from deimos.report.paper import NAMES
 
 
-def starts() -> dict[str, dict[int, Path]]:
+def by_labels() -> dict[str, dict[int, Path]]:
     """Archives by labels at the start, few first, of the digits that have more than one start."""
     found: dict[str, dict[int, Path]] = {}
     for file in RIVALS:
@@ -34,7 +34,7 @@ def starts() -> dict[str, dict[int, Path]]:
 def leads(reference: str) -> pd.DataFrame:
     """Mean accuracy over the curve less the reference's, as `paired`; a row a method and start."""
     found = []
-    for digits, files in starts().items():
+    for digits, files in by_labels().items():
         rows = [paired(file, reference).assign(digits=digits, n=n) for n, file in files.items()]
         everywhere = set.intersection(*({*one.method} for one in rows))
         found += [one[one.method.isin(everywhere)] for one in rows]
@@ -47,10 +47,11 @@ def table() -> str:
     In bold where Holm's p, over all methods of that start, is below .05.
     """
     tables = []
-    for digits, files in starts().items():
-        repeats = {archived.rows(file, "accuracy").repeat.nunique() for file in files.values()}
+    for digits, files in by_labels().items():
+        accuracy = archived.rows(files[min(files)], "accuracy")
         lines = [
-            f"{digits}, {min(repeats)} repeats, mean accuracy over the curve to 200 acquired:",
+            f"{digits}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
+            "acquired, mean accuracy over the curve:",
             "",
             f"| less | method | {' | '.join(f'from {n} labels' for n in files)} |",
             f"|---|---|{'---|' * len(files)}",

@@ -7,7 +7,7 @@ from deimos.report import archived, starts
 
 
 def test_a_start_of_its_own_budget_stands_beside_the_papers_without_other_pixels():
-    found = starts.starts()
+    found = starts.by_labels()
     assert found
     for files in found.values():
         assert len(files) > 1 and list(files) == sorted(files)
@@ -20,14 +20,14 @@ def test_a_start_of_its_own_budget_stands_beside_the_papers_without_other_pixels
 def test_a_lead_is_the_mean_over_repeats_and_the_curve_less_that_of_the_reference(reference):
     found = starts.leads(reference)
     for row in found.itertuples():
-        file = starts.starts()[row.digits][row.n]
+        file = starts.by_labels()[row.digits][row.n]
         means = archived.rows(file, "accuracy").groupby("method").value.mean()
         assert row.effect == pytest.approx(means[row.method] - means[reference])
 
 
 def test_the_table_has_every_method_that_ran_from_all_starts_twice_less_random_and_less_deimos():
     text, number = starts.table(), 0
-    for files in starts.starts().values():
+    for files in starts.by_labels().values():
         ran = [{*archived.rows(file, "accuracy").method} for file in files.values()]
         number += 2 * (len(set.intersection(*ran)) - 1)
     rows = [line for line in text.splitlines() if line.startswith(("| Random", "| DEIMOS"))]
