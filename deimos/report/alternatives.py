@@ -5,7 +5,7 @@ Compared as a family: a method differs from another where Holm's p is below .05.
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -65,11 +65,11 @@ def rivals_table() -> str:
 def drawn() -> dict[str, Figure]:
     """The same differences to DEIMOS drawn: a forest plot a table, by its archive's name."""
     variants = archived.rows(VARIANTS, "accuracy")
-    plots = {VARIANTS.stem: figures.forest(variants, start_of(VARIANTS))}
+    plots = {VARIANTS.stem: figures.forest(variants, str(start_of(VARIANTS)))}
     for file in (file for file in RIVALS if file not in OTHER_BUDGETS):
         accuracy = archived.rows(file, "accuracy")
         rows = pd.concat([accuracy[accuracy.method == name] for name in _best_first(accuracy)])
-        plots[file.stem] = figures.forest(rivals.as_answers(rows), start_of(file))
+        plots[file.stem] = figures.forest(rivals.as_answers(rows), str(start_of(file)))
     return plots
 
 
@@ -98,8 +98,8 @@ def _with_other_pixels() -> Outcomes:
     """What pixels from 0 to 1 change: random labels' accuracy, and DEIMOS' lead over them."""
     known = {}
     for file in RIVALS:
-        digits, _, start = start_of(file).partition(" from ")
-        if not start.endswith("pixels 0 to 1"):
+        digits, _, changed = start_of(file)
+        if changed != "pixels 0 to 1":
             continue
         after, before = _curves(file), _curves(AS_STORED[digits])
         lead, led = (curves["DEIMOS"] - curves["Random"] for curves in (after, before))
@@ -169,14 +169,25 @@ def _best_first(accuracy: pd.DataFrame) -> list[str]:
     return accuracy.groupby("method").value.mean().sort_values(ascending=False).index.tolist()
 
 
-def start_of(file: Path) -> str:
-    """What an archive holds, for people: the digits, the labels at the start, what is changed."""
+class Start(NamedTuple):
+    """What an archive's runs began with; as text, for people."""
+
+    digits: str
+    n_labelled: int
+    changed: str  # against the paper's settings, or nothing
+
+    def __str__(self) -> str:
+        changed = f", {self.changed}" if self.changed else ""
+        return f"{self.digits} from {self.n_labelled} labels{changed}"
+
+
+def start_of(file: Path) -> Start:
     measured = archived.table(file)
     (experiment,), n = measured.experiment.unique(), measured.n_labelled.min()
     task, _, start = experiment.removeprefix("rivals-").partition("-from-")
     task = "mnist-7-vs-9" if experiment == ablations.EXPERIMENT else task
     changed = start.partition("-")[2].replace("-", " ")
-    return f"{EXPERIMENTS[task].partition(' (')[0]} from {n} labels" + (changed and f", {changed}")
+    return Start(EXPERIMENTS[task].partition(" (")[0], int(n), changed)
 
 
 @cache

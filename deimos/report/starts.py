@@ -20,10 +20,9 @@ def by_labels() -> dict[str, dict[int, Path]]:
     """Archives by labels at the start, few first, of the digits that have more than one start."""
     found: dict[str, dict[int, Path]] = {}
     for file in RIVALS:
-        digits, _, labels = start_of(file).partition(" from ")
-        n, *changed = labels.split(", ")
+        digits, n_labelled, changed = start_of(file)
         if not changed:
-            found.setdefault(digits, {})[int(n.removesuffix(" labels"))] = file
+            found.setdefault(digits, {})[n_labelled] = file
     return {
         digits: dict(sorted(files.items()))
         for digits, files in found.items()
