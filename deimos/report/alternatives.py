@@ -38,8 +38,8 @@ def variants_table() -> str:
     """B2's variants less the paper's DEIMOS, in Markdown: a row each, by question."""
     base = archived.rows(VARIANTS, "accuracy").query("method == @BASE")
     lines = [
-        f"{start_of(VARIANTS)}, {base.repeat.nunique()} repeats to {base.n_acquired.max()} "
-        f"acquired. Mean accuracy over the curve, {base.value.mean():.4f} with nothing changed:",
+        f"{start_of(VARIANTS)}, {length_of(VARIANTS)}. "
+        f"Mean accuracy over the curve, {base.value.mean():.4f} with nothing changed:",
         "",
         "| changed | to | less that | Holm's p |",
         "|---|---|---|---|",
@@ -144,10 +144,8 @@ def _less(curves: pd.Series, others: pd.Series) -> tuple[str, str]:
 
 
 def _beside_rivals(file: Path) -> str:
-    accuracy = archived.rows(file, "accuracy")
     lines = [
-        f"{start_of(file)}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
-        "acquired, mean accuracy over the curve:",
+        f"{start_of(file)}, {length_of(file)}, mean accuracy over the curve:",
         "",
         "| method | less random's | Holm's p | less DEIMOS' | Holm's p | seconds |",
         "|---|---|---|---|---|---|",
@@ -188,6 +186,12 @@ def start_of(file: Path) -> Start:
     task = "mnist-7-vs-9" if experiment == ablations.EXPERIMENT else task
     changed = start.partition("-")[2].replace("-", " ")
     return Start(EXPERIMENTS[task].partition(" (")[0], int(n), changed)
+
+
+def length_of(file: Path) -> str:
+    """How many repeats an archive's runs are, and how long, in words."""
+    measured = archived.table(file)
+    return f"{measured.repeat.nunique()} repeats to {measured.n_acquired.max()} acquired"
 
 
 @cache

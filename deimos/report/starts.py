@@ -10,8 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deimos import stats
-from deimos.report import archived
-from deimos.report.alternatives import OTHER_BUDGETS, REFERENCES, RIVALS, paired, start_of
+from deimos.report.alternatives import (
+    OTHER_BUDGETS,
+    REFERENCES,
+    RIVALS,
+    length_of,
+    paired,
+    start_of,
+)
 from deimos.report.figures import COLOURS, FigurePNG
 from deimos.report.paper import NAMES
 
@@ -47,10 +53,8 @@ def table() -> str:
     """
     tables = []
     for digits, files in by_labels().items():
-        accuracy = archived.rows(files[min(files)], "accuracy")
         lines = [
-            f"{digits}, {accuracy.repeat.nunique()} repeats to {accuracy.n_acquired.max()} "
-            "acquired, mean accuracy over the curve:",
+            f"{digits}, {length_of(files[min(files)])}, mean accuracy over the curve:",
             "",
             f"| less | method | {' | '.join(f'from {n} labels' for n in files)} |",
             f"|---|---|{'---|' * len(files)}",
