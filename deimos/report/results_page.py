@@ -54,6 +54,7 @@ KEPT = {
         "half-precision/mnist-7-vs-9-logits.zip", "half-precision/mnist-0-to-9.zip",
         "half-precision/mnist-0-to-9-logits.zip",
     ),
+    "CPU (EPYC), bfloat16": ("half-precision/mnist-7-vs-9-one-by-one-epyc.zip",),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
 
