@@ -62,11 +62,13 @@ def test_one_by_one_four_repeats_tell_random_and_k_center_from_deimos_and_ten_no
     assert three["random"] == three["k_center"] == "undecided"
 
 
-def test_one_by_one_on_another_processor_six_repeats_tell_random_k_center_and_bald(kept):
+def test_one_by_one_on_another_processor_six_or_eight_repeats_tell_random_k_center_and_bald(kept):
     table_2 = [c for c in paper.MNIST_7_VS_9 if c.where == "Tab. 2" and c.kind == "outperforms"]
     judged = judge(table_2, kept["CPU (EPYC), bfloat16"])
     found = {v.claim.methods[0]: (v.outcome, v.repeats) for v in judged if v.repeats}
-    assert found == dict.fromkeys(("random", "k_center", "bald"), ("supported", 6))
+    assert {outcome for outcome, _ in found.values()} == {"supported"}
+    repeats = {method: n for method, (_, n) in found.items()}
+    assert repeats == {"random": 8, "k_center": 6, "bald": 8}
 
 
 def test_ten_repeats_tell_probabilities_from_logits_on_both_sets_of_digits(kept):
