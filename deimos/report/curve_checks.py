@@ -48,19 +48,24 @@ def _reached(claim: Claim, means: resamples.Means, steps: np.ndarray) -> dict[st
 
 
 def fewest_labels(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
+    """DEIMOS reaches the score first, or ties; unsettled where no method has reached it yet."""
     curves = resamples.curves(rows)
 
     def first(means: resamples.Means) -> bool:
         reached = _reached(claim, means, curves.steps)
         return reached["deimos"] == min(reached.values()) < inf
 
-    held = curves.share(first)
-    reached = _reached(claim, curves.means(), curves.steps)
-    return Finding(_by_resamples(held), share=held, reached=tuple(reached.items()))
+    def nobody(means: resamples.Means) -> bool:
+        return min(_reached(claim, means, curves.steps).values()) == inf
+
+    held, unsettled = curves.share(first), curves.share(nobody)
+    reached = tuple(_reached(claim, curves.means(), curves.steps).items())
+    looked = {"reached": reached, "looked_to": int(curves.steps[-1])}
+    return Finding(_by_resamples(held), share=held, unsettled=unsettled, **looked)
 
 
 def extra_data(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
-    """Others need a share more than DEIMOS that lies within the bounds."""
+    """Others need a share more than DEIMOS that lies within the bounds; it takes whole runs."""
     curves, (low, high) = resamples.curves(rows), claim.bounds
     claim = replace(claim, methods=("deimos", *claim.methods))
 
@@ -77,7 +82,8 @@ def extra_data(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
 
     held, seen = curves.share(holds), extra(curves.means())
     reasons = () if seen else (f"DEIMOS does not reach {claim.threshold} after the start",)
-    return Finding(_by_resamples(held), share=held, reached=tuple(seen.items()), reasons=reasons)
+    looked = {"reached": tuple(seen.items()), "looked_to": int(curves.steps[-1])}
+    return Finding(_by_resamples(held), share=held, unsettled=1.0, reasons=reasons, **looked)
 
 
 # Numbers that lie within bounds

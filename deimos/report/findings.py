@@ -43,8 +43,10 @@ class Finding:
     low: float = nan
     high: float = nan
     share: float = nan  # of the resamples, or of the seeds, in which the claim holds
+    unsettled: float = 0.0  # share of the resamples in which longer runs may still tell otherwise
     margin: float = nan  # within which a difference counts as none
     reached: tuple[tuple[str, float], ...] = ()  # acquisitions or extra data needed, by method
+    looked_to: int = 0  # acquisitions: a score that is not reached by then may be later
     reasons: tuple[str, ...] = ()
 
 

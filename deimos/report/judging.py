@@ -72,7 +72,7 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
         end = int(rows.groupby(["method", "repeat"]).n_acquired.max().min())
         if claim.kind not in ("within", "nugget") and end < claim.horizon:
             # A curve that has not reached a score yet may reach it where the paper still looks.
-            if end < ENOUGH * claim.horizon or claim.kind in ("fewest", "extra"):
+            if end < ENOUGH * claim.horizon or finding.unsettled != 0:
                 reasons += (f"runs stop at {end} of {claim.horizon} acquisitions",)
             else:
                 notes += (f"over the first {end} of {claim.horizon} acquisitions",)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import inf, isfinite
+from math import isfinite
 
 import numpy as np
 
@@ -110,8 +110,9 @@ def ours(verdict: Verdict, shares: bool = True) -> str:
     if claim.kind in ("ahead", "more_diverse") and isfinite(finding.effect):
         parts.append(f"in {finding.effect:.0%} of iterations")
     for method, n in finding.reached:
-        extra = "never" if n == inf else f"{n:+.0%}" if claim.kind == "extra" else f"{n:.0f}"
-        parts.append(f"{METHODS[method]} {extra}")
+        more = f"{n:+.0%}" if claim.kind == "extra" else f"{n:.0f}"
+        said = more if isfinite(n) else f"not by {finding.looked_to}"
+        parts.append(f"{METHODS[method]} {said}")
     if claim.kind in ("within", "nugget") and isfinite(finding.effect):
         parts.append(_numbers(finding.effect, finding.low, finding.high))
     if claim.kind in ("mean", "rises") and isfinite(finding.effect):

@@ -162,12 +162,44 @@ def test_extra_data_is_judged_against_the_printed_percentage():
     assert needs(99, 20).outcome == "contradicted" and needs(0, 20).outcome == "contradicted"
 
 
-@pytest.mark.parametrize("kind", ["fewest", "extra"])
-def test_runs_that_stop_early_do_not_tell_who_reaches_a_score_or_when(kind):
-    claim = next(c for c in paper.SPLICING if c.kind == kind)
-    claim = replace(claim, methods=("deimos", "random") if kind == "fewest" else ("random",))
-    early = curves({"deimos": np.linspace(0.12, 0.08, 40)[:, None] + np.zeros(2),
-                    "random": np.full((40, 2), 0.12)}, repeats=2)  # fmt: skip
+def reaching(**after):
+    """Curves of two repeats over 40 iterations: a method's error falls to 0 after so many."""
+    falls = {name: np.where(np.arange(40) >= n, 0.0, 1.0) for name, n in after.items()}
+    return curves({name: fall[:, None] + np.zeros(2) for name, fall in falls.items()}, repeats=2)
+
+
+def test_runs_that_stop_early_tell_who_reaches_a_score_first_once_somebody_has():
+    claim = next(c for c in paper.SPLICING if c.kind == "fewest")
+    claim = replace(claim, methods=("deimos", "random"), horizon=60)
+    note = ("over the first 39 of 60 acquisitions",)
+    for deimos, random, found, said in (
+        (20, 99, "supported", "DEIMOS 20; Random not by 39"),
+        (99, 20, "contradicted", "DEIMOS not by 39; Random 20"),
+    ):
+        (verdict,) = judge([claim], evidence_of(reaching(deimos=deimos, random=random)))
+        assert (verdict.outcome, verdict.reasons) == (found, note)
+        assert verdicts.ours(verdict, shares=False) == said
+    nobody = reaching(deimos=99, random=99)
+    (verdict,) = judge([claim], evidence_of(nobody))
+    assert verdict.outcome == "not tested"
+    assert verdict.reasons == ("runs stop at 39 of 60 acquisitions",)
+    assert outcome(replace(claim, horizon=39), nobody) == "contradicted"  # it never does
+
+
+def test_one_resample_in_which_nobody_reaches_a_score_leaves_runs_that_stop_early_untested():
+    claim = next(c for c in paper.SPLICING if c.kind == "fewest")
+    claim = replace(claim, methods=("deimos", "random"), horizon=60)
+    early = reaching(deimos=20, random=99)
+    late = (early.method == "deimos") & (early.repeat == 2)
+    early.loc[late, "value"] = 1.0  # this repeat has not got there
+    (verdict,) = judge([claim], evidence_of(early))
+    assert verdict.outcome == "not tested" and verdict.finding.unsettled > 0
+
+
+def test_runs_that_stop_early_do_not_tell_how_much_more_data_another_needs():
+    claim = next(c for c in paper.SPLICING if c.kind == "extra")
+    claim = replace(claim, methods=("random",))
+    early = reaching(deimos=20, random=99)
     (verdict,) = judge([replace(claim, horizon=60)], evidence_of(early))
     assert verdict.outcome == "not tested"
     assert verdict.reasons == ("runs stop at 39 of 60 acquisitions",)
