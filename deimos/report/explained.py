@@ -1,5 +1,6 @@
 """What explains the curves: tables and numbers of the results page, from the kept runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,14 @@ SEVEN_OR_NINE = tracking.REFERENCES / "mnist-7-vs-9.zip"
 TEN_CLASSES = {  # by J
     50: tracking.REFERENCES / "mnist-0-to-9.zip",
     250: tracking.REFERENCES / "250-masks" / "mnist-0-to-9.zip",
+}
+BATCHBALD = {  # by J: its estimators beside DEIMOS on ten classes; with J = 50 random labels, too
+    50: tracking.REFERENCES / "half-precision" / "mnist-0-to-9-batchbald.zip",
+}
+ESTIMATED = {  # what they are compared by: a metric, and the method that theirs is compared with
+    "accuracy, less DEIMOS'": ("accuracy", "deimos"),
+    "batch diversity, less DEIMOS'": ("diversity", "deimos"),
+    "hardness of the last five picks, less random's": ("hardness_of_last_fifth", "random"),
 }
 
 
@@ -55,6 +64,18 @@ def targets_table() -> str:
     return "\n".join(lines)
 
 
+def batchbald_table() -> str:
+    """BatchBALD on ten classes by its estimators, in Markdown: a row each and J."""
+    lines = [
+        f"| J | estimator | {' | '.join(ESTIMATED)} |",
+        "|---|---|" + "---|" * len(ESTIMATED),
+    ]
+    for J, estimator, told in _estimators():
+        cells = (told[what][1] if what in told else "" for what in ESTIMATED)
+        lines.append(f"| {J} | {estimator} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def outcomes() -> Outcomes:
     """Outcome and number of each sentence that a page may tell, and that no claim has."""
     known = {
@@ -74,6 +95,8 @@ def outcomes() -> Outcomes:
                 last, method, "random"
             )
         known["last picks", f"{name}, batchbald is done"] = _used_up(file)
+    for J, estimator, told in _estimators():
+        known |= {("batchbald", f"J = {J}, {estimator}: {what}"): told[what] for what in told}
     known["faces", "our errors, less the authors'"] = _face_errors()
     known["splicing", "the paper's test of the authors' curves"] = _papers_test()
     known["k-center", "the longest search of a step"] = "limit", f"{k_center.SECONDS:.0f} seconds"
@@ -81,6 +104,19 @@ def outcomes() -> Outcomes:
     for method in ("random", "max_variance"):
         known["splicing", f"labels asked for, {method}"] = less(labels, method)
     return known
+
+
+def _estimators() -> Iterator[tuple[int, str, dict[str, tuple[str, str]]]]:
+    """J, BatchBALD's estimator as people call it, and how it does by each of `ESTIMATED`."""
+    for J, file in BATCHBALD.items():
+        methods = set(archived.table(file).method)
+        for method in sorted(methods & {"batchbald", "batchbald_authors"}):
+            told = {
+                what: less(archived.rows(file, metric), method, reference)
+                for what, (metric, reference) in ESTIMATED.items()
+                if reference in methods
+            }
+            yield J, paper.METHODS[method], told
 
 
 def _variance_taken(file: Path) -> tuple[str, str]:

@@ -38,6 +38,7 @@ SHOWN_FIGURES = (
 )  # fmt: skip
 MARKS = "<!-- from mlruns/reference -->", "<!-- until here -->"
 DIPS_MARKS = "<!-- dips, from mlruns/reference -->", "<!-- end of dips -->"
+BATCHBALD_MARKS = "<!-- batchbald, from mlruns/reference -->", "<!-- end of batchbald -->"
 TARGETS_MARKS = "<!-- targets, from mlruns/reference -->", "<!-- end of targets -->"
 VARIANTS_MARKS = "<!-- variants, from mlruns/reference -->", "<!-- end of variants -->"
 RIVALS_MARKS = "<!-- rivals, from mlruns/reference -->", "<!-- end of rivals -->"
@@ -253,6 +254,7 @@ def pages(sets: Mapping[str, Evidence], found: list[tuple[str, Verdict]]) -> dic
     }
     for table, marks in (
         (explained.dips_table, DIPS_MARKS),
+        (explained.batchbald_table, BATCHBALD_MARKS),
         (explained.targets_table, TARGETS_MARKS),
         (alternatives.variants_table, VARIANTS_MARKS),
         (alternatives.rivals_table, RIVALS_MARKS),

@@ -75,3 +75,13 @@ def test_our_errors_on_faces_are_the_authors_and_more_by_what_the_page_says():
 def test_the_authors_curves_give_the_papers_p_as_it_is_printed():
     printed = explained.outcomes()["splicing", "the paper's test of the authors' curves"]
     assert printed == ("higher", f"p = {paper.SPLICING[0].printed[0]}")
+
+
+def test_by_the_authors_estimator_batchbald_is_less_diverse_than_by_ours_and_more_than_deimos():
+    """Both are ahead of DEIMOS over the first labels, and the last picks of neither are random."""
+    told = {estimator: found for J, estimator, found in explained._estimators() if J == 50}
+    assert [*told] == ["BatchBALD", "BatchBALD (authors' estimator)"]
+    for found in told.values():
+        assert {outcome for outcome, _ in found.values()} == {"higher"} and len(found) == 3
+    diversity = archived.rows(explained.BATCHBALD[50], "diversity")
+    assert archived.less(diversity, "batchbald_authors", "batchbald")[0] == "lower"
