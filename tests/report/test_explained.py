@@ -1,5 +1,7 @@
 """What explains the curves is what the kept runs say, paired by repeat."""
 
+import numpy as np
+
 from deimos import stats, tracking
 from deimos.report import archived, explained, paper
 from deimos.tasks.authors import published_curves
@@ -85,3 +87,19 @@ def test_by_the_authors_estimator_batchbald_is_less_diverse_than_by_ours_and_mor
         assert {outcome for outcome, _ in found.values()} == {"higher"} and len(found) == 3
     diversity = archived.rows(explained.BATCHBALD[50], "diversity")
     assert archived.less(diversity, "batchbald_authors", "batchbald")[0] == "lower"
+
+
+def test_with_250_masks_batchbald_is_more_diverse_still_but_by_less_and_not_seen_ahead():
+    (found,) = (found for J, _, found in explained._estimators() if J == 250)
+    diversity, accuracy = (
+        found[f"{what}, less DEIMOS'"] for what in ("batch diversity", "accuracy")
+    )
+    assert (diversity[0], accuracy[0]) == ("higher", "undecided")
+    of_50, of_250 = (
+        np.array(
+            stats.run_level_test(archived.rows(file, "diversity"), "batchbald_authors").differences
+        )
+        for file in explained.BATCHBALD.values()
+    )
+    _, (low, _) = stats.paired_test(of_50 - of_250)
+    assert low > 0
