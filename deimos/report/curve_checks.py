@@ -60,8 +60,10 @@ def fewest_labels(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Findi
 
     held, unsettled = curves.share(first), curves.share(nobody)
     reached = tuple(_reached(claim, curves.means(), curves.steps).items())
-    looked = {"reached": reached, "looked_to": int(curves.steps[-1])}
-    return Finding(_by_resamples(held), share=held, unsettled=unsettled, **looked)
+    return Finding(
+        _by_resamples(held), share=held, unsettled=unsettled, reached=reached,
+        looked_to=int(curves.steps[-1]),
+    )  # fmt: skip
 
 
 def extra_data(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
@@ -82,8 +84,10 @@ def extra_data(claim: Claim, rows: pd.DataFrame, evidence: Evidence) -> Finding:
 
     held, seen = curves.share(holds), extra(curves.means())
     reasons = () if seen else (f"DEIMOS does not reach {claim.threshold} after the start",)
-    looked = {"reached": tuple(seen.items()), "looked_to": int(curves.steps[-1])}
-    return Finding(_by_resamples(held), share=held, unsettled=1.0, reasons=reasons, **looked)
+    return Finding(
+        _by_resamples(held), share=held, unsettled=1.0, reached=tuple(seen.items()),
+        looked_to=int(curves.steps[-1]), reasons=reasons,
+    )  # fmt: skip
 
 
 # Numbers that lie within bounds
