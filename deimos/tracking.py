@@ -49,8 +49,10 @@ from deimos.record.saved_views import view as view
 from deimos.record.store import NOTE as NOTE
 from deimos.record.store import artifact_location as artifact_location
 from deimos.record.store import client as client
+from deimos.record.store import log_inputs as log_inputs
 from deimos.record.store import log_metrics as log_metrics
 from deimos.record.store import own_file as own_file
+from deimos.record.store import set_experiment_tag as set_experiment_tag
 from deimos.record.store import sqlite_file as sqlite_file
 from deimos.record.store import why as why
 from deimos.record.ui import links as links

@@ -28,7 +28,7 @@ def log_round(
 ) -> str:
     """Write a round, and return its run's id; step i of the pick's metrics is the i-th pick."""
     client, place = tracking.client(), tracking.experiment_id(COMMAND_EXPERIMENT)
-    client.set_experiment_tag(place, tracking.NOTE, ABOUT)
+    tracking.set_experiment_tag(place, tracking.NOTE, ABOUT)
     sums = {f"checksum_{name}": points.checksum for name, points in data.items()}
     b, n = len(found.positions), len(data["labelled"].x)
     tags = {"kind": "round", **sums, **tracking.machine(), "mlflow.source.name": "deimos select"}
@@ -40,7 +40,7 @@ def log_round(
             DatasetInput(Dataset(name, points.checksum, "local", json.dumps({"kind": points.kind})))
             for name, points in data.items()
         ]
-        client.log_inputs(run_id, inputs)
+        tracking.log_inputs(run_id, inputs)
         now = int(time.time() * 1000)
         once = {f"validation/{found.metric}": found.score, "validation/naive": found.naive}
         for name, one in zip(("variance_share", "distance", "kl"), found.comparisons, strict=False):

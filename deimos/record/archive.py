@@ -126,11 +126,11 @@ def _by_run(archive: zipfile.ZipFile) -> dict[str, pd.DataFrame]:
 
 def _place(name: str, tags: dict[str, str]) -> Any:
     """An experiment, made if it is missing, with what describes it but for its views."""
-    client, id = store.client(), executions.experiment_id(name)
-    there = client.get_experiment(id)
+    id = executions.experiment_id(name)
+    there = store.client().get_experiment(id)
     for tag, value in tags.items():
         if tag not in there.tags and not _is_view(tag):
-            client.set_experiment_tag(id, tag, value)
+            store.set_experiment_tag(id, tag, value)
     return there
 
 
@@ -224,7 +224,7 @@ def _log(told: dict, values: pd.DataFrame, place: str) -> str:
     id = client.create_run(place, told["start_time"], told["tags"], told["name"]).info.run_id
     client.log_batch(id, params=[Param(name, value) for name, value in told["params"].items()])
     for data in told["datasets"]:
-        client.log_inputs(id, [DatasetInput(Dataset(*data))])
+        store.log_inputs(id, [DatasetInput(Dataset(*data))])
     rows = values.itertuples()
     store.log_metrics(id, [Metric(row.metric, row.value, row.timestamp, row.step) for row in rows])
     return id

@@ -50,7 +50,7 @@ def experiment(name: str, description: str, scale: str) -> Experiment:
     """
     client = store.client()
     id = experiment_id(name)
-    client.set_experiment_tag(id, store.NOTE, description)
+    store.set_experiment_tag(id, store.NOTE, description)
     run_id = os.environ.get("DEIMOS_EXECUTION")
     if run_id is None:
         run_id = open_execution(name, scale)

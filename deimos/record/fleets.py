@@ -207,10 +207,10 @@ def _create(asked: _Fleet, method: str, repeat: int) -> str:
         store.NOTE: f"{shown} on {task.name} ({task.source}), repeat {repeat}: "
         f"{asked.schedule.n_acquired} labels acquired, {b} an iteration.",
     }
-    name, client = f"{shown} · b{b} · repeat {repeat}", store.client()
-    run_id = client.create_run(asked.experiment.id, tags=tags, run_name=name).info.run_id
+    name = f"{shown} · b{b} · repeat {repeat}"
+    run_id = store.client().create_run(asked.experiment.id, tags=tags, run_name=name).info.run_id
     data = Dataset(task.name, task.checksum[:36], "local", json.dumps({"source": task.source}))
-    client.log_inputs(run_id, [DatasetInput(data)])
+    store.log_inputs(run_id, [DatasetInput(data)])
     return run_id
 
 

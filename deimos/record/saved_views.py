@@ -149,7 +149,7 @@ def write(
     by = "variant" if "variant" in runs[0].data.tags else by
     points = _points(metric, runs) if points is None else points
     saved = saved_view(title, metric, _filter(experiment, runs), list(runs), by, points)
-    store.client().set_experiment_tag(experiment, TAG + key(title), saved)
+    store.set_experiment_tag(experiment, TAG + key(title), saved)
     return key(title)
 
 
@@ -171,7 +171,7 @@ def carry(experiment: str, saved: str, scale: str | None) -> None:
         (chart, *_), (by, *_) = state["compareRunCharts"], state["groupBy"]["groupByKeys"]
         metric = chart["metricKey"]
         again = saved_view(name, metric, where, runs, by["groupByData"], _points(metric, runs))
-        client.set_experiment_tag(experiment, TAG + key(name), again)
+        store.set_experiment_tag(experiment, TAG + key(name), again)
 
 
 def runs_of(experiment: str, saved: str) -> list:

@@ -1,7 +1,8 @@
 """The record's place: an SQLite file with the artifacts beside it, or a server of your own.
 
 MLflow neither creates a database safely when several processes meet a missing one, nor finds the
-artifacts of a store that was moved. Both are put right here, below MLflow, on SQLite itself.
+artifacts of a store that was moved. Both are put right here, below MLflow, on SQLite itself. Nor
+does it add a row safely that several processes add at the same moment; they try again here.
 """
 
 import logging
@@ -10,14 +11,14 @@ import re
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import DatasetInput, Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,6 +31,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 LARGEST_WRITE = 1_000  # metrics that MLflow takes at once
+TRIES = 4  # of a row that other processes may be adding too
 LOCK = 0xDE1705  # on a PostgreSQL server, for whoever makes or migrates the database
 LOCK_PATIENCE = 300.0  # seconds to wait for another process
 NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
@@ -100,6 +102,27 @@ def log_metrics(run_id: str, points: Sequence[Metric]) -> None:
     """Any number of metric values, in as many writes as they take."""
     for first in range(0, len(points), LARGEST_WRITE):
         client().log_batch(run_id, metrics=points[first : first + LARGEST_WRITE])
+
+
+def log_inputs(run_id: str, datasets: Sequence[DatasetInput]) -> None:
+    """Tell what data sets a run had; other runs of the experiment may tell the same now."""
+    _again(client().log_inputs, run_id, list(datasets))
+
+
+def set_experiment_tag(experiment: str, name: str, value: str) -> None:
+    """Tag the experiment with this id; other processes may be setting the same tag now."""
+    _again(client().set_experiment_tag, experiment, name, value)
+
+
+def _again(write: Callable[..., None], *what: object) -> None:
+    """Write; if that fails, try again, and find there what another process has added since.
+
+    MLflow looks whether a row is there and adds it if not: of two that look at once, one fails.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(MlflowException):
+            return write(*what)
+    return write(*what)
 
 
 def locks() -> Path | None:

@@ -62,7 +62,7 @@ def application(uri: str, artifacts: str | None, pages: Sequence[Any] = ()) -> A
     default = client.get_experiment_by_name("Default")
     if default is not None and store.NOTE not in default.tags:
         note = "MLflow makes this one; nothing is recorded in it."
-        client.set_experiment_tag(default.experiment_id, store.NOTE, note)
+        store.set_experiment_tag(default.experiment_id, store.NOTE, note)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     from mlflow import server

@@ -10,10 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import tiny
+from mlflow.entities import Dataset, DatasetInput
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from deimos import tracking
 from deimos.record import claims, executions, process_locks, store
 
+INPUT = DatasetInput(Dataset("digits", "0123456789abcdef", "local", "{}"))
 SECONDS = float(os.environ.get("DEIMOS_WRITERS_SECONDS", "5"))  # by hand: 300
 
 
@@ -134,6 +138,37 @@ def test_on_a_server_silence_is_death_and_a_sign_of_life_is_not(database, monkey
         executions.end_the_dead(seen)
     status = {id: store.client().get_run(id).info.status for id in (silent, lively)}
     assert status == {silent: "KILLED", lively: "RUNNING"}
+
+
+def a_data_set(place):
+    store.log_inputs(run := store.client().create_run(place).info.run_id, [INPUT])
+    assert len(store.client().get_run(run).inputs.dataset_inputs) == 1
+
+
+def a_tag(place):
+    store.set_experiment_tag(place, store.NOTE, "the same of both")
+
+
+@pytest.mark.parametrize(("write", "table"), [(a_data_set, "datasets"), (a_tag, "experiment_tags")])
+def test_two_that_add_the_same_row_at_once_both_have_it(database, monkeypatch, write, table):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    place = store.client().create_experiment("shared")
+    both_looked, failed = threading.Barrier(2, timeout=60), []
+
+    def add_together(session, *_):
+        if any(row.__tablename__ == table for row in session.new):
+            both_looked.wait()
+
+    event.listen(Session, "before_flush", add_together)
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    both = [threading.Thread(target=write, args=(place,)) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    event.remove(Session, "before_flush", add_together)
+    assert failed == []
+    assert len(tiny.rows(database, f"SELECT * FROM {table}")) == 1
 
 
 @pytest.mark.soak
