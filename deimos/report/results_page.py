@@ -26,7 +26,7 @@ from deimos.report import (
     verdicts,
 )
 from deimos.report.findings import subject
-from deimos.report.judging import Verdict, judge
+from deimos.report.judging import ENOUGH, Verdict, judge
 from deimos.report.paper import METHODS, Claim
 from deimos.tracking import REFERENCES, ROOT, Evidence
 
@@ -55,7 +55,10 @@ KEPT = {
         "half-precision/mnist-7-vs-9-logits.zip", "half-precision/mnist-0-to-9.zip",
         "half-precision/mnist-0-to-9-logits.zip",
     ),
-    "CPU (EPYC), bfloat16": ("half-precision/mnist-7-vs-9-one-by-one-epyc.zip",),
+    "CPU (EPYC), bfloat16": (
+        "half-precision/mnist-7-vs-9-one-by-one-epyc.zip",
+        "half-precision/mnist-0-to-9-batchbald.zip", "half-precision/mnist-0-to-9-first-250.zip",
+    ),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}
 
@@ -183,10 +186,14 @@ def _elsewhere(sets: Mapping[str, Evidence], published: pd.DataFrame) -> list[st
 
 
 def _paired(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of DEIMOS and the other method, of the repeats that both have."""
+    """The rows of DEIMOS and the other method, of the repeats that both have.
+
+    None of runs that stop too early to be judged.
+    """
     rows = subject(claim, table)
     rows = rows[rows.method.isin(["deimos", *claim.methods])]
-    return rows[rows.groupby("repeat").method.transform("nunique") == 2]
+    rows = rows[rows.groupby("repeat").method.transform("nunique") == 2]
+    return rows if rows.n_acquired.max() >= ENOUGH * claim.horizon else rows[:0]
 
 
 def _difference(claim: Claim, rows: pd.DataFrame) -> str:
