@@ -24,7 +24,7 @@ TEN_CLASSES = {  # by J
     250: tracking.REFERENCES / "250-masks" / "mnist-0-to-9.zip",
 }
 BATCHBALD = {  # by J: its estimators beside DEIMOS on ten classes; with J = 50 random labels, too
-    50: tracking.REFERENCES / "half-precision" / "mnist-0-to-9-batchbald.zip",
+    50: tracking.REFERENCES / "half-precision" / "mnist-0-to-9-first-250.zip",
     250: tracking.REFERENCES / "250-masks" / "mnist-0-to-9-batchbald.zip",
 }
 ESTIMATED = {  # what they are compared by: a metric, and the method that theirs is compared with

@@ -57,7 +57,7 @@ KEPT = {
     ),
     "CPU (EPYC), bfloat16": (
         "half-precision/mnist-7-vs-9-one-by-one-epyc.zip",
-        "half-precision/mnist-0-to-9-batchbald.zip", "half-precision/mnist-0-to-9-first-250.zip",
+        "half-precision/mnist-0-to-9-first-250.zip",
     ),
 }  # fmt: skip
 OTHER_SETTINGS = {"CPU, J = 250": ("250-masks/mnist-0-to-9.zip",)}

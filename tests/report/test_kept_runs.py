@@ -50,6 +50,14 @@ def test_ten_repeats_tell_deimos_from_max_entropy_on_ten_digits_and_not_from_ran
     assert found == {(("random",), "undecided", 10), (("max_entropy",), "supported", 10)}
 
 
+def test_of_five_methods_ten_repeats_have_batchbald_ahead_early_on_of_max_entropy_alone(decided):
+    says = "BatchBALD slightly outperforms the others early on"
+    ((name, found),) = [(name, v) for name, v in decided if v.claim.says == says]
+    assert (name, found.outcome, found.repeats) == ("CPU (EPYC), bfloat16", "undecided", 10)
+    told = {one.method for one in found.finding.comparisons if one.outcome == "supported"}
+    assert told == {"max_entropy"} and len(found.finding.comparisons) == 4
+
+
 def test_one_by_one_four_repeats_tell_random_and_k_center_from_deimos_and_ten_not_max_entropy(kept):
     table_2 = [c for c in paper.MNIST_7_VS_9 if c.where == "Tab. 2" and c.kind == "outperforms"]
     by_method = {v.claim.methods[0]: v for v in judge(table_2, kept["CPU, bfloat16"])}
