@@ -18,6 +18,8 @@ DIPS = sorted((tracking.REFERENCES / "half-precision").glob("dips-*.zip"))  # by
 FACES = tracking.REFERENCES / "face-age.zip"
 SPLICING = tracking.REFERENCES / "splicing.zip"
 CENTRED = tracking.REFERENCES / "beyond" / "centred-targets.zip"
+NOISIER = tracking.REFERENCES / "beyond" / "centred-targets-noise.zip"  # of DEIMOS alone
+BY_APP_E = "y, τ⁻¹ by App. E"
 SEVEN_OR_NINE = tracking.REFERENCES / "mnist-7-vs-9.zip"
 TEN_CLASSES = {  # by J
     50: tracking.REFERENCES / "mnist-0-to-9.zip",
@@ -173,11 +175,11 @@ def _fits() -> list[tuple[int, pd.DataFrame]]:
 
 
 def _by_target() -> list[tuple[str, pd.DataFrame]]:
-    """The measurements on each scale of the labels, as far as all runs of that scale go."""
-    table, targets = archived.table(CENTRED), []
-    for target in TARGETS:
-        rows = table[table.experiment.str.endswith(f": {target}")]
-        if len(rows):
-            end = rows.groupby(["method", "repeat"]).n_acquired.max().min()
-            targets.append((target, rows[rows.n_acquired <= end]))
-    return targets
+    """The measurements on each scale of the labels; then with the noise that App. E asks for.
+
+    Random labels know no noise: there the same runs stand beside DEIMOS.
+    """
+    table = archived.table(CENTRED)
+    of = {target: table[table.experiment.str.endswith(f": {target}")] for target in TARGETS}
+    random = of["y"][of["y"].method == "random"]
+    return [*of.items(), (BY_APP_E, pd.concat([archived.table(NOISIER), random]))]

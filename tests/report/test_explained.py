@@ -34,23 +34,40 @@ def test_a_fit_of_whole_minibatches_is_the_same_whatever_the_remainder():
         assert len(table) and (table.groupby("repeat").value.nunique() == 1).all()
 
 
+def settings_of(file, *but):
+    """The settings of an archive's runs, each once, but for those named."""
+    _, runs = tracking.contents(file)
+    told = [run["params"] for run in runs.values() if run["tags"].get("kind") == "run"]
+    but = {"method", "repeat", *but}
+    return {tuple(sorted((k, v) for k, v in one.items() if k not in but)) for one in told}
+
+
 def test_the_scales_of_a_label_have_the_same_sets_tests_and_settings():
-    _, runs = tracking.contents(explained.CENTRED)
-    runs = [run for run in runs.values() if run["tags"].get("kind") == "run"]
-    told = [{k: v for k, v in run["params"].items() if k != "checksum"} for run in runs]
-    for one in told:
-        for name in ("task", "method", "repeat"):
-            one.pop(name)
-    assert len({tuple(sorted(one.items())) for one in told}) == 1
-    assert {run["tags"]["experiment"] for run in runs} == {
-        f"targets-splicing: {target}" for target, _ in explained._by_target()
-    }
+    assert len(settings_of(explained.CENTRED, "task", "checksum")) == 1
+    (of_y,) = (s for s in settings_of(explained.CENTRED) if ("task", "targets-splicing: y") in s)
+    (noisier,) = settings_of(explained.NOISIER)
+    assert {name for name, _ in {*of_y} ^ {*noisier}} == {"noise"}
 
 
-def test_no_row_of_a_scale_is_beyond_the_run_that_stopped_first():
-    for _, rows in explained._by_target():
+def test_every_scale_has_five_repeats_to_300_labels():
+    for target, rows in explained._by_target():
         ends = rows[rows.metric == "mse"].groupby(["method", "repeat"]).n_acquired.max()
-        assert ends.nunique() == 1 and len(ends) == 6
+        assert ends.unique() == [300] and len(ends) == 10, target
+
+
+def test_the_noise_by_app_e_is_a_tenth_to_a_fifth_of_the_first_models_variance():
+    """The first models are those of the paper's noise to the last bit: it is not trained with."""
+    first = {}
+    for file in (explained.CENTRED, explained.NOISIER):
+        rows = archived.rows(file, "mean_variance").query("n_acquired == 0 and method == 'deimos'")
+        rows = rows[rows.experiment == "targets-splicing: y"].sort_values("repeat")
+        first[file] = rows.value.tolist()
+    assert first[explained.CENTRED] == first[explained.NOISIER]
+    (paper_noise,), (noise,) = (
+        {float(dict(settings)["noise"]) for settings in settings_of(file)} for file in first
+    )
+    variance = np.mean(first[explained.CENTRED])
+    assert paper_noise < 0.1 * variance <= noise <= 0.2 * variance
 
 
 def test_ten_at_a_time_deimos_leans_to_one_end_less_than_one_at_a_time():
@@ -88,6 +105,10 @@ def test_by_the_authors_estimator_batchbald_is_less_diverse_than_by_ours_and_mor
     assert (ours[hardness][0], authors[hardness][0]) == ("undecided", "higher")
     diversity = archived.rows(explained.BATCHBALD[50], "diversity")
     assert archived.less(diversity, "batchbald_authors", "batchbald")[0] == "lower"
+
+
+def test_no_run_of_batchbald_with_250_masks_stands_beside_random_labels():
+    assert "random" not in set(archived.table(explained.BATCHBALD[250]).method)
 
 
 def test_with_250_masks_batchbald_is_more_diverse_still_but_by_less_and_not_seen_ahead():
