@@ -12,7 +12,7 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -32,6 +32,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 LARGEST_WRITE = 1_000  # metrics that MLflow takes at once
 TRIES = 4  # of a row that other processes may be adding too
+REFUSED = "BAD_REQUEST"  # what MLflow makes of a database's own refusal, by a server, too
 LOCK = 0xDE1705  # on a PostgreSQL server, for whoever makes or migrates the database
 LOCK_PATIENCE = 300.0  # seconds to wait for another process
 NOTE = "mlflow.note.content"  # the tag of what the UI shows as a description
@@ -115,14 +116,16 @@ def set_experiment_tag(experiment: str, name: str, value: str) -> None:
 
 
 def _again(write: Callable[..., None], *what: object) -> None:
-    """Write; if that fails, try again, and find there what another process has added since.
+    """Write; if the database refuses, try again, and find there what another process has added.
 
     MLflow looks whether a row is there and adds it if not: of two that look at once, one fails.
     """
-    for _ in range(TRIES - 1):
-        with suppress(MlflowException):
+    for left in reversed(range(TRIES)):
+        try:
             return write(*what)
-    return write(*what)
+        except MlflowException as problem:
+            if problem.error_code != REFUSED or not left:
+                raise
 
 
 def locks() -> Path | None:

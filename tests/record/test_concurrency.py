@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 from mlflow.entities import Dataset, DatasetInput
+from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -169,6 +170,20 @@ def test_two_that_add_the_same_row_at_once_both_have_it(database, monkeypatch, w
     event.remove(Session, "before_flush", add_together)
     assert failed == []
     assert len(tiny.rows(database, f"SELECT * FROM {table}")) == 1
+
+
+def test_a_write_that_fails_for_another_reason_is_not_tried_again(database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    asked, write = [], store.client().set_experiment_tag
+
+    def asking(*what):
+        asked.append(what)
+        return write(*what)
+
+    monkeypatch.setattr(store.client(), "set_experiment_tag", asking)
+    with pytest.raises(MlflowException, match="No Experiment with id=77"):
+        store.set_experiment_tag("77", store.NOTE, "nowhere")
+    assert len(asked) == 1
 
 
 @pytest.mark.soak
