@@ -5,17 +5,27 @@ import pytest
 
 from deimos import stats, tracking
 from deimos.report import archived, explained, paper
+from deimos.studies.targets import TARGETS
 from deimos.tasks.authors import published_curves
+
+
+def runs_of(file):
+    _, runs = tracking.contents(file)
+    return [run for run in runs.values() if run["tags"].get("kind") == "run"]
+
+
+def settings_of(file, *but):
+    """The settings of an archive's runs, each once, but for those named."""
+    told = [run["params"].items() for run in runs_of(file)]
+    return {tuple(sorted((k, v) for k, v in one if k not in but)) for one in told}
 
 
 def test_fits_that_differ_in_their_last_minibatch_have_the_same_labels_and_no_other_setting():
     assert explained.DIPS
     for file in explained.DIPS:
-        _, runs = tracking.contents(file)
-        runs = [run for run in runs.values() if run["tags"].get("kind") == "run"]
-        told = [{k: v for k, v in run["params"].items() if k != "remainder"} for run in runs]
-        repeats = {int(one.pop("repeat")) for one in told}
-        assert len({tuple(sorted(one.items())) for one in told}) == 1
+        runs = runs_of(file)
+        repeats = {run["params"]["repeat"] for run in runs}
+        assert len(settings_of(file, "remainder", "repeat")) == 1
         assert {run["params"]["remainder"] for run in runs} == {"kept", "dropped", "merged"}
         assert len(runs) == 3 * len(repeats)
         values, _ = tracking.contents(file)
@@ -35,19 +45,13 @@ def test_a_fit_of_whole_minibatches_is_the_same_whatever_the_remainder():
         assert len(table) and (table.groupby("repeat").value.nunique() == 1).all()
 
 
-def settings_of(file, *but):
-    """The settings of an archive's runs, each once, but for those named."""
-    _, runs = tracking.contents(file)
-    told = [run["params"] for run in runs.values() if run["tags"].get("kind") == "run"]
-    but = {"method", "repeat", *but}
-    return {tuple(sorted((k, v) for k, v in one.items() if k not in but)) for one in told}
-
-
 def test_the_scales_of_a_label_have_the_same_sets_tests_and_settings():
-    assert len(settings_of(explained.CENTRED, "task", "checksum")) == 1
-    (of_y,) = (s for s in settings_of(explained.CENTRED) if ("task", "targets-splicing: y") in s)
-    (noisier,) = settings_of(explained.NOISIER)
-    assert {name for name, _ in {*of_y} ^ {*noisier}} == {"noise"}
+    assert len(settings_of(explained.CENTRED, "task", "checksum", "method", "repeat")) == 1
+    scales = settings_of(explained.CENTRED, "method", "repeat")
+    of_task = {dict(settings)["task"]: settings for settings in scales}
+    assert of_task.keys() == {f"targets-splicing: {target}" for target in TARGETS}
+    (noisier,) = settings_of(explained.NOISIER, "method", "repeat")
+    assert {name for name, _ in {*of_task["targets-splicing: y"]} ^ {*noisier}} == {"noise"}
 
 
 def test_every_scale_has_five_repeats_to_300_labels():
